@@ -1,0 +1,183 @@
+//! What signaling asks of the media plane and what it hears from it. Plain data over bounded queues; nothing in it waits for
+//! an answer. `edge::hub` speaks it, `shard` obeys it.
+
+use bytes::Bytes;
+
+use super::plan::{MediaPlan, Slot};
+use crate::id::{MemberId, RoomId, ShardId, TrackId};
+use crate::rtp::{Kind, Layer, LayerInfo, LayerSet, Source};
+use crate::units::{Bitrate, PixelHeight};
+
+/// From signaling to a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// A member was placed here. Its transport comes up when the plan arrives.
+    AddPeer {
+        member: MemberId,
+        room: RoomId,
+    },
+    /// What the latest offer and answer settled; replaces the plan before.
+    Configure {
+        member: MemberId,
+        plan: Box<MediaPlan>,
+    },
+    RemovePeer {
+        member: MemberId,
+    },
+    /// A track is published in a room that has members here.
+    AddTrack {
+        track: TrackSpec,
+    },
+    RemoveTrack {
+        track: TrackId,
+    },
+    Mute {
+        track: TrackId,
+        muted: bool,
+    },
+    /// Which track a member's slot carries.
+    Bind {
+        member: MemberId,
+        slot: Slot,
+        track: Option<TrackId>,
+    },
+    /// What of a member's subscriptions is on its screen; replaces the view before.
+    View {
+        member: MemberId,
+        items: Vec<ViewItem>,
+    },
+    /// What a member may receive at most.
+    Budget {
+        member: MemberId,
+        rate: Bitrate,
+    },
+    /// A data channel message for one member.
+    Data {
+        member: MemberId,
+        label: std::sync::Arc<str>,
+        binary: bool,
+        payload: Bytes,
+    },
+    /// An ICE-TCP connection whose first frame named a ufrag of this shard.
+    Tcp {
+        stream: TcpStream,
+        first: Bytes,
+    },
+    Stats {
+        reply: oneshot::Sender<super::stats::ShardStats>,
+    },
+    Stop,
+}
+
+/// A track as a shard must know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackSpec {
+    pub id: TrackId,
+    pub room: RoomId,
+    pub kind: Kind,
+    pub source: Source,
+    /// Smallest first; one without simulcast.
+    pub layers: Vec<LayerInfo>,
+    pub muted: bool,
+    pub origin: Origin,
+}
+
+/// Where a track's packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A peer of this shard.
+    Member(MemberId),
+    /// The shard its publisher is on.
+    Shard(ShardId),
+}
+
+/// How one track is shown to one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewItem {
+    pub track: TrackId,
+    /// Height of the picture on screen, in device pixels.
+    pub height: PixelHeight,
+    pub visible: bool,
+    /// Higher is served first.
+    pub priority: u8,
+}
+
+/// From a shard to signaling.
+#[derive(Debug)]
+pub enum Event {
+    /// DTLS is up; media flows.
+    Connected {
+        member: MemberId,
+    },
+    /// No ICE consent for a while; media may come back.
+    IceDown {
+        member: MemberId,
+    },
+    IceUp {
+        member: MemberId,
+    },
+    /// The transport is over: DTLS closed or failed, or ICE silent for too long. The peer is gone already.
+    Closed {
+        member: MemberId,
+        why: CloseReason,
+    },
+    /// Which layers anybody watches; the publisher encodes only those.
+    LayersWanted {
+        track: TrackId,
+        layers: LayerSet,
+    },
+    /// What a slot carries now.
+    StreamState {
+        member: MemberId,
+        slot: Slot,
+        track: TrackId,
+        state: StreamState,
+    },
+    /// Loudness of the audio tracks published here, loudest first; 0 silent to 127.
+    Levels {
+        levels: Vec<(TrackId, u8)>,
+    },
+    Quality {
+        member: MemberId,
+        quality: Quality,
+    },
+    /// A member sent this on a data channel.
+    Data {
+        member: MemberId,
+        label: std::sync::Arc<str>,
+        binary: bool,
+        payload: Bytes,
+    },
+}
+
+/// Why a transport ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer said goodbye (DTLS close_notify).
+    PeerClosed,
+    /// ICE consent was lost for good (RFC 7675).
+    ConsentLost,
+    HandshakeFailed,
+    /// The certificate is not the one the offer named.
+    WrongFingerprint,
+    /// It never connected.
+    NeverConnected,
+}
+
+/// State of what a slot carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamState {
+    Forwarding(Layer),
+    /// Nothing is sent: off screen, muted, or no budget.
+    Paused,
+}
+
+/// How well a member's transport does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Quality {
+    pub rtt_ms: u32,
+    /// Of what the member sends, as a share of 1.
+    pub loss_up: f32,
+    /// Of what the member receives.
+    pub loss_down: f32,
+}

@@ -1,0 +1,541 @@
+//! The room protocol `weir.v1` as types: what a client may say and what it hears, JSON with `t` as the tag. Owns the shapes
+//! only; what they mean is `edge::session`'s and `edge::hub`'s. `web/weir-protocol.d.ts` is generated from here, and a
+//! test fails when it is stale.
+//!
+//! A client request carries an `id`, which `ack` or `err` names; a server event carries `seq`, which `resume` names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Identity, MemberId, RegionId, RoomId, TrackId};
+use crate::rtp::{Kind, Source};
+
+/// The WebSocket subprotocol.
+pub const SUBPROTOCOL: &str = "weir.v1";
+
+/// One client frame: `{"id": 7, "t": "chat", …}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize))]
+pub struct ClientFrame {
+    /// Chosen by the client; `ack` and `err` repeat it. Absent where no answer is wanted.
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional))]
+    pub id: Option<u32>,
+    #[serde(flatten)]
+    pub body: ClientMessage,
+}
+
+/// What a client may say.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize), ts(optional_fields))]
+pub enum ClientMessage {
+    /// First, within five seconds.
+    Hello {
+        token: String,
+        #[serde(default)]
+        resume: Option<Resume>,
+        /// Name and version of the client, for the log: `weir-web/0.1.0`.
+        #[serde(default)]
+        client: Option<String>,
+        #[serde(default)]
+        opts: Options,
+    },
+    /// A description of the whole session. `neg` grows with each offer; the answer repeats it.
+    Offer {
+        neg: u32,
+        sdp: String,
+        /// The tracks that the offer's sending m-lines carry.
+        #[serde(default)]
+        tracks: Vec<PublishedTrack>,
+        #[serde(default)]
+        ice_restart: bool,
+    },
+    /// Accepted and ignored: the server is ICE-lite and learns addresses from checks.
+    Candidate {
+        #[serde(default)]
+        mid: Option<String>,
+        cand: String,
+    },
+    Mute {
+        track: TrackId,
+        muted: bool,
+    },
+    Unpublish {
+        track: TrackId,
+    },
+    /// Which tracks to receive; only needed without `auto_subscribe`, or to leave one out.
+    Subscribe {
+        tracks: Vec<TrackId>,
+        on: bool,
+    },
+    /// What is on screen. Replaces the view before; a track not named is not on screen.
+    View {
+        items: Vec<ViewItem>,
+    },
+    /// To everybody, or to one member. `cid` is the client's own name for it and comes back in the event.
+    Chat {
+        cid: String,
+        #[serde(default)]
+        to: Option<MemberId>,
+        text: String,
+    },
+    React {
+        emoji: String,
+    },
+    Hand {
+        up: bool,
+    },
+    /// Changes one's name or attributes. An attribute set to null is removed.
+    Meta {
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        attrs: Option<std::collections::BTreeMap<String, Option<String>>>,
+    },
+    /// Needs `roomAdmin`.
+    Admin {
+        op: AdminOp,
+        target: MemberId,
+    },
+    /// `ts` is the client's clock in milliseconds, `rtt` what it measured last.
+    Ping {
+        ts: f64,
+        #[serde(default)]
+        rtt: Option<f64>,
+    },
+    Bye {},
+}
+
+/// The session a client wants back.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize))]
+pub struct Resume {
+    pub sid: String,
+    pub secret: String,
+    /// The `seq` of the last event that arrived.
+    pub last_seq: u32,
+}
+
+/// What a client wants the server to do by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize), ts(optional_fields))]
+pub struct Options {
+    /// Receive every track of the room (default true).
+    pub auto_subscribe: bool,
+    /// Choose layers by `view` (default true); false sends the largest.
+    pub adaptive: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { auto_subscribe: true, adaptive: true }
+    }
+}
+
+/// A track a client sends in an m-line of its offer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize), ts(optional_fields))]
+pub struct PublishedTrack {
+    /// The m-line's identification tag.
+    pub mid: String,
+    /// The client's own name for the track: the answer says which `TrackId` it got. The same `cid` keeps its id.
+    pub cid: String,
+    pub kind: Kind,
+    pub source: Source,
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub muted: bool,
+    /// The simulcast layers, in any order; empty for one encoding.
+    #[serde(default)]
+    pub layers: Vec<PublishedLayer>,
+}
+
+/// One simulcast layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct PublishedLayer {
+    #[serde(default)]
+    pub rid: Option<String>,
+    #[serde(default)]
+    pub w: u32,
+    #[serde(default)]
+    pub h: u32,
+    #[serde(default)]
+    pub fps: u32,
+    #[serde(default)]
+    #[cfg_attr(test, ts(type = "number"))]
+    pub max_bps: u64,
+}
+
+/// How one track is shown. Sizes in device pixels.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize))]
+pub struct ViewItem {
+    pub track: TrackId,
+    #[serde(default)]
+    pub w: u32,
+    #[serde(default)]
+    pub h: u32,
+    pub visible: bool,
+    /// Higher is served first when the budget is short; a pinned tile has more than the others.
+    #[serde(default)]
+    pub prio: u8,
+}
+
+/// What a room's admin may do to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize))]
+pub enum AdminOp {
+    /// Mutes every audio track of the member; it may unmute itself.
+    Mute,
+    /// Ends the member's session.
+    Remove,
+    LowerHand,
+}
+
+/// One server frame: `{"seq": 12, "t": "chat", …}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ServerFrame {
+    /// Grows by one per event of a session; 0 on frames that are no events (`ack`, `err`, `pong`).
+    pub seq: u32,
+    #[serde(flatten)]
+    pub body: ServerMessage,
+}
+
+/// What the server may say.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum ServerMessage {
+    /// The room as it is, and how to reach its media. Also sent when a resume asked for more than is still held.
+    Welcome {
+        sid: String,
+        secret: String,
+        room: RoomId,
+        you: You,
+        peers: Vec<Peer>,
+        /// The newest chat messages, oldest first.
+        chat: Vec<Chat>,
+        ice_servers: Vec<IceServer>,
+        edge: Edge,
+        /// How often to `ping`.
+        ping_ms: u32,
+        /// How long the session is held after the socket is lost.
+        resume_ms: u32,
+        limits: Limits,
+    },
+    /// The session goes on; the missed events follow. `secret` replaces the one before.
+    Resumed {
+        secret: String,
+        ice_servers: Vec<IceServer>,
+    },
+    Answer {
+        neg: u32,
+        sdp: String,
+        /// What each m-line carries.
+        mids: Vec<MidBinding>,
+    },
+    /// How many receiving m-lines of each kind the client should have, in all. Add what is missing and offer.
+    NeedSlots {
+        audio: u32,
+        video: u32,
+    },
+    /// A receiving m-line carries another track now, or none.
+    Bind {
+        mid: String,
+        track: Option<TrackId>,
+    },
+    PeerJoined {
+        peer: Peer,
+    },
+    PeerLeft {
+        pid: MemberId,
+        reason: LeaveReason,
+    },
+    /// The whole peer again, without its tracks.
+    PeerUpdated {
+        pid: MemberId,
+        name: String,
+        attrs: std::collections::BTreeMap<String, String>,
+        hand: bool,
+        away: bool,
+    },
+    TrackAdded {
+        pid: MemberId,
+        track: Track,
+    },
+    TrackRemoved {
+        pid: MemberId,
+        track: TrackId,
+    },
+    TrackMuted {
+        pid: MemberId,
+        track: TrackId,
+        muted: bool,
+    },
+    /// To the publisher: encode only these. Empty: nobody watches.
+    Layers {
+        track: TrackId,
+        active: Vec<String>,
+    },
+    /// What the client receives of a track now. `rid` is null without simulcast.
+    StreamState {
+        track: TrackId,
+        state: StreamStateKind,
+        rid: Option<String>,
+    },
+    /// Who speaks, loudest first; 0-127. Replaces the list before.
+    Speakers {
+        speakers: Vec<Speaker>,
+    },
+    Quality {
+        peers: Vec<PeerQuality>,
+    },
+    Chat(Chat),
+    React {
+        from: MemberId,
+        emoji: String,
+    },
+    /// The server asks the client to mute (an admin's wish).
+    MuteRequest {
+        track: TrackId,
+        by: MemberId,
+    },
+    /// A fresh token, before the old one ends.
+    Token {
+        jwt: String,
+    },
+    /// The session is over.
+    Leave {
+        reason: LeaveReason,
+        action: LeaveAction,
+        message: String,
+    },
+    Ack {
+        id: u32,
+    },
+    Err {
+        id: Option<u32>,
+        code: ErrorCode,
+        msg: String,
+    },
+    Pong {
+        ts: f64,
+    },
+}
+
+/// Oneself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct You {
+    pub pid: MemberId,
+    pub identity: Identity,
+    pub name: String,
+    pub grants: Grants,
+}
+
+/// What a member may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Grants {
+    pub publish: bool,
+    pub subscribe: bool,
+    /// Chat, reactions and data channels.
+    pub data: bool,
+    pub admin: bool,
+    pub hidden: bool,
+    /// What may be published; null is everything.
+    pub sources: Option<Vec<Source>>,
+}
+
+/// Another member.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Peer {
+    pub pid: MemberId,
+    pub identity: Identity,
+    pub name: String,
+    pub attrs: std::collections::BTreeMap<String, String>,
+    pub region: RegionId,
+    pub hand: bool,
+    /// Its socket is lost and may come back.
+    pub away: bool,
+    pub tracks: Vec<Track>,
+}
+
+/// A published track.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Track {
+    pub id: TrackId,
+    pub kind: Kind,
+    pub source: Source,
+    pub name: Option<String>,
+    pub muted: bool,
+    /// Smallest first.
+    pub layers: Vec<PublishedLayer>,
+}
+
+/// A chat message.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Chat {
+    /// Unique in the room.
+    pub id: String,
+    pub cid: String,
+    pub from: MemberId,
+    /// The sender's name at the time, for messages that outlive their sender.
+    pub name: String,
+    /// Set for a message to one member.
+    pub to: Option<MemberId>,
+    pub text: String,
+    /// Milliseconds since the Unix epoch.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub at: u64,
+}
+
+/// Which server carries the session.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Edge {
+    pub id: crate::id::NodeId,
+    pub region: RegionId,
+}
+
+/// As `RTCIceServer`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct IceServer {
+    pub urls: Vec<String>,
+    pub username: Option<String>,
+    pub credential: Option<String>,
+}
+
+/// What the server accepts; beyond it, it answers `err` with `too_large` or `too_many`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Limits {
+    pub frame_bytes: u32,
+    pub chat_bytes: u32,
+    pub m_lines: u32,
+    pub tracks: u32,
+}
+
+/// What an m-line of an answer carries.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct MidBinding {
+    pub mid: String,
+    /// For a sending m-line the published track, else the received one, or null for a slot that is free.
+    pub track: Option<TrackId>,
+    /// The client's name of a published track.
+    pub cid: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum StreamStateKind {
+    Active,
+    Paused,
+}
+
+/// A member that speaks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Speaker {
+    pub pid: MemberId,
+    pub level: u8,
+}
+
+/// How well a member's transport does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct PeerQuality {
+    pub pid: MemberId,
+    pub q: QualityKind,
+    /// 1 (worst) to 5.
+    pub score: f32,
+    pub rtt_ms: u32,
+    /// The worse of both directions, as a share of 1.
+    pub loss: f32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum QualityKind {
+    Lost,
+    Poor,
+    Good,
+    Excellent,
+}
+
+/// Why a session or a member's presence ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum LeaveReason {
+    /// It said `bye`.
+    Left,
+    /// The same identity joined again.
+    Replaced,
+    /// An admin removed it.
+    Removed,
+    /// Socket and media were silent for too long.
+    TimedOut,
+    /// The token ended.
+    Expired,
+    /// The server stops.
+    Shutdown,
+    /// The client broke the protocol.
+    Protocol,
+    /// It did not read what was sent.
+    TooSlow,
+}
+
+/// What a client should do after `leave`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum LeaveAction {
+    /// Nothing: the session is over.
+    Stop,
+    /// Open a new socket and `resume`.
+    Resume,
+    /// Join anew, here or at another edge.
+    Reconnect,
+}
+
+/// What was wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum ErrorCode {
+    /// Not JSON, or not a message of the protocol.
+    BadMessage,
+    /// The token is wrong, or for another room.
+    Unauthorized,
+    /// The token does not grant it.
+    Forbidden,
+    /// The member, track or session named does not exist.
+    NotFound,
+    /// The SDP can't be used.
+    BadSdp,
+    /// The offer is older than one already answered.
+    Stale,
+    TooLarge,
+    TooMany,
+    /// Sent too often; wait.
+    RateLimited,
+    /// Not possible in this state (`hello` twice, `chat` before `hello`).
+    BadState,
+    /// The room or the node is full.
+    Full,
+    /// Our fault.
+    Internal,
+}

@@ -1,0 +1,118 @@
+//! What an offer and its answer settled, as plain data: the seam between signaling, which speaks SDP, and the peer, which
+//! speaks packets. `edge::negotiate` makes it, `edge::peer` obeys it. A plan describes the whole session each time, so
+//! that applying it twice is the same as once.
+
+use crate::id::TrackId;
+use crate::rtp::{Codec, Kind};
+
+/// Everything a peer must know to carry a member's media.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaPlan {
+    pub ice: IcePlan,
+    pub dtls: DtlsPlan,
+    pub extensions: ExtensionIds,
+    /// Payload types are one space over the whole bundle.
+    pub payload_types: Vec<PayloadType>,
+    pub receive: Vec<ReceivePlan>,
+    pub send: Vec<SendPlan>,
+    pub sctp: Option<SctpPlan>,
+}
+
+/// ICE-lite credentials of both sides (RFC 8445 §5.3). The local ones change only with an ICE restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IcePlan {
+    pub local: IceCredentials,
+    pub remote: IceCredentials,
+}
+
+/// A user fragment and its password. `Debug` keeps the password to itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// Ours is `<shard as two hex digits><14 random hex digits>`: the TCP listener finds the shard by it.
+    pub ufrag: String,
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
+/// Who opens the DTLS handshake and which certificate it must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DtlsPlan {
+    /// The client offered `setup:passive`, so we open the handshake.
+    pub we_are_client: bool,
+    /// `a=fingerprint`; the handshake is refused unless the certificate matches one of them.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// A certificate's hash (RFC 8122).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Lower case: `sha-256`, `sha-384` or `sha-512`.
+    pub algorithm: String,
+    pub hash: Vec<u8>,
+}
+
+/// The negotiated ids of header extensions, 1-255; `None` was not negotiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtensionIds {
+    pub mid: Option<u8>,
+    pub rid: Option<u8>,
+    pub repaired_rid: Option<u8>,
+    pub abs_send_time: Option<u8>,
+    pub transport_cc: Option<u8>,
+    pub audio_level: Option<u8>,
+    pub orientation: Option<u8>,
+    pub playout_delay: Option<u8>,
+    pub dependency: Option<u8>,
+    /// `a=extmap-allow-mixed` (RFC 8285 §6): two-byte headers may be sent.
+    pub allow_mixed: bool,
+}
+
+/// One payload type of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadType {
+    pub pt: u8,
+    pub codec: Codec,
+    /// The payload type that carries its retransmissions (RFC 4588).
+    pub rtx: Option<u8>,
+    /// The `fmtp` parameters as they were agreed; H.264 profiles are told apart by it.
+    pub fmtp: String,
+}
+
+/// A track the member sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivePlan {
+    pub mid: String,
+    pub track: TrackId,
+    pub kind: Kind,
+    /// Restriction identifiers, layer 0 first; empty without simulcast.
+    pub rids: Vec<String>,
+    /// `a=ssrc` of the offer with its retransmission SSRC; may be empty (then found by mid, rid, or payload type).
+    pub ssrcs: Vec<(u32, Option<u32>)>,
+}
+
+/// A place the member receives in. Which track it carries changes without negotiation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendPlan {
+    pub slot: Slot,
+    pub mid: String,
+    pub kind: Kind,
+    pub ssrc: u32,
+    /// Present for video where the client takes RTX.
+    pub rtx_ssrc: Option<u32>,
+}
+
+/// A receive slot of a member: the index among its `recvonly` m-lines, in order of their appearance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+/// Data channels (RFC 8841).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SctpPlan {
+    pub port: u16,
+    pub max_message_size: u32,
+}

@@ -1,0 +1,7 @@
+//! weir: a QUIC-native media relay for large group calls.
+
+pub mod edge;
+pub mod id;
+pub mod rtp;
+pub mod shard;
+pub mod units;

@@ -1,0 +1,71 @@
+//! One media packet as the router sees it: opened, parsed, its extensions told apart, its payload shared. Owns the value;
+//! parsing from and writing to the wire is `rtp::header`'s work, what the payload means `rtp::descriptor`'s.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::codec::Codec;
+
+/// A media packet in its layer's own numbering. Immutable once built; held once, behind an `Arc`, by the track's history.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// When its datagram was read from the socket.
+    pub arrival: Instant,
+    pub codec: Codec,
+    /// The sequence number, unwrapped by whoever received the packet: the low 16 bits are the wire's.
+    pub seq: u64,
+    /// In the codec's clock rate.
+    pub timestamp: u32,
+    /// Last packet of a video frame; first after silence for audio (RFC 3551 §4.1).
+    pub marker: bool,
+    pub ext: Extensions,
+    pub frame: FrameInfo,
+    pub payload: Bytes,
+}
+
+/// The header extensions that travel with the media. Those that belong to one hop (mid, rid, transport-cc, abs-send-time) don't.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// RFC 6464.
+    pub audio_level: Option<AudioLevel>,
+    /// 3GPP TS 26.114 coordination of video orientation: the byte as it came.
+    pub orientation: Option<u8>,
+    /// Limits of the receiver's playout delay, the three bytes as they came.
+    pub playout_delay: Option<[u8; 3]>,
+    /// AV1's dependency descriptor, whole.
+    pub dependency: Option<Bytes>,
+}
+
+/// How loud an audio packet is (RFC 6464).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioLevel {
+    pub voice: bool,
+    /// 0 is the loudest, 127 silence: minus dBov.
+    pub dbov: u8,
+}
+
+/// What the payload's descriptor says of the frame the packet belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameInfo {
+    /// First packet of a frame that decodes without any other.
+    pub starts_keyframe: bool,
+    /// First packet of a frame.
+    pub starts_frame: bool,
+    /// Temporal layer; 0 is the base.
+    pub temporal: u8,
+    /// The picture numbering that must stay continuous over a switch of layers.
+    pub numbers: Numbers,
+}
+
+/// Numbers inside the payload (or its descriptor) that a rewriting forwarder must keep continuous.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Numbers {
+    #[default]
+    None,
+    /// VP8's (RFC 7741 §4.2) and VP9's (RFC 9628 §4.2) picture id: `offset` into the payload of its 7- or 15-bit field.
+    /// VP8 has TL0PICIDX too, one byte at `tl0_offset`.
+    Picture { id: u16, wide: bool, offset: u8, tl0: Option<(u8, u8)> },
+    /// The dependency descriptor's frame number: bytes 1 and 2 of the extension.
+    DependencyFrame { number: u16 },
+}
