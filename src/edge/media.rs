@@ -58,15 +58,6 @@ pub enum Command {
         binary: bool,
         payload: Bytes,
     },
-    /// An ICE-TCP connection whose first frame named a ufrag of this shard.
-    Tcp {
-        stream: TcpStream,
-        first: Bytes,
-    },
-    Stats {
-        reply: oneshot::Sender<super::stats::ShardStats>,
-    },
-    Stop,
 }
 
 /// A track as a shard must know it.
