@@ -4,6 +4,9 @@
 //!
 //! A client request carries an `id`, which `ack` or `err` names; a server event carries `seq`, which `resume` names.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Identity, MemberId, RegionId, RoomId, TrackId};
@@ -38,6 +41,7 @@ pub enum ClientMessage {
         #[serde(default)]
         client: Option<String>,
         #[serde(default)]
+        #[cfg_attr(test, ts(optional, as = "Option<_>"))]
         opts: Options,
     },
     /// A description of the whole session. `neg` grows with each offer; the answer repeats it.
@@ -46,11 +50,13 @@ pub enum ClientMessage {
         sdp: String,
         /// The tracks that the offer's sending m-lines carry.
         #[serde(default)]
+        #[cfg_attr(test, ts(optional, as = "Option<_>"))]
         tracks: Vec<PublishedTrack>,
         #[serde(default)]
+        #[cfg_attr(test, ts(optional, as = "Option<_>"))]
         ice_restart: bool,
     },
-    /// Accepted and ignored: the server is ICE-lite and learns addresses from checks.
+    /// Accepted, counted and ignored: the server is ICE-lite and learns addresses from checks.
     Candidate {
         #[serde(default)]
         mid: Option<String>,
@@ -90,7 +96,7 @@ pub enum ClientMessage {
         #[serde(default)]
         name: Option<String>,
         #[serde(default)]
-        attrs: Option<std::collections::BTreeMap<String, Option<String>>>,
+        attrs: Option<BTreeMap<String, Option<String>>>,
     },
     /// Needs `roomAdmin`.
     Admin {
@@ -119,11 +125,13 @@ pub struct Resume {
 /// What a client wants the server to do by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-#[cfg_attr(test, derive(ts_rs::TS, Serialize), ts(optional_fields))]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize), ts(rename = "HelloOptions"))]
 pub struct Options {
     /// Receive every track of the room (default true).
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub auto_subscribe: bool,
     /// Choose layers by `view` (default true); false sends the largest.
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub adaptive: bool,
 }
 
@@ -146,9 +154,11 @@ pub struct PublishedTrack {
     #[serde(default)]
     pub name: Option<String>,
     #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub muted: bool,
     /// The simulcast layers, in any order; empty for one encoding.
     #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub layers: Vec<PublishedLayer>,
 }
 
@@ -157,6 +167,7 @@ pub struct PublishedTrack {
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PublishedLayer {
     #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
     pub rid: Option<String>,
     #[serde(default)]
     pub w: u32,
@@ -175,12 +186,15 @@ pub struct PublishedLayer {
 pub struct ViewItem {
     pub track: TrackId,
     #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub w: u32,
     #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub h: u32,
     pub visible: bool,
     /// Higher is served first when the budget is short; a pinned tile has more than the others.
     #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
     pub prio: u8,
 }
 
@@ -200,10 +214,19 @@ pub enum AdminOp {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ServerFrame {
-    /// Grows by one per event of a session; 0 on frames that are no events (`ack`, `err`, `pong`).
+    /// Grows by one per event of a session, `welcome` included; 0 on frames that are no events and are not replayed
+    /// (`resumed`, `ack`, `err`, `pong`, and `leave` and `token`).
     pub seq: u32,
+    /// Shared: an event for a room is one value for all of its members.
     #[serde(flatten)]
-    pub body: ServerMessage,
+    pub body: Arc<ServerMessage>,
+}
+
+impl ServerFrame {
+    /// A frame that is no event.
+    pub fn unnumbered(body: ServerMessage) -> Self {
+        Self { seq: 0, body: Arc::new(body) }
+    }
 }
 
 /// What the server may say.
@@ -211,7 +234,9 @@ pub struct ServerFrame {
 #[serde(tag = "t", rename_all = "snake_case")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub enum ServerMessage {
-    /// The room as it is, and how to reach its media. Also sent when a resume asked for more than is still held.
+    /// The room as it is, and how to reach its media. `bind`, `need_slots` and `speakers` follow where there is something to
+    /// say. Also sent when a resume asked for more than is still held: then `you.pid` is the same as before, the media goes
+    /// on, and what is not in it is gone.
     Welcome {
         sid: String,
         secret: String,
@@ -239,7 +264,8 @@ pub enum ServerMessage {
         /// What each m-line carries.
         mids: Vec<MidBinding>,
     },
-    /// How many receiving m-lines of each kind the client should have, in all. Add what is missing and offer.
+    /// How many receiving m-lines of each kind the client should have, in all. Add what is missing and offer. Never fewer
+    /// than asked for before.
     NeedSlots {
         audio: u32,
         video: u32,
@@ -256,14 +282,15 @@ pub enum ServerMessage {
         pid: MemberId,
         reason: LeaveReason,
     },
-    /// The whole peer again, without its tracks.
+    /// The whole peer again, without its tracks. Oneself too, after `hand` and `meta`.
     PeerUpdated {
         pid: MemberId,
         name: String,
-        attrs: std::collections::BTreeMap<String, String>,
+        attrs: BTreeMap<String, String>,
         hand: bool,
         away: bool,
     },
+    /// Of another member, as the two below; one's own tracks are named by `answer`.
     TrackAdded {
         pid: MemberId,
         track: Track,
@@ -277,7 +304,8 @@ pub enum ServerMessage {
         track: TrackId,
         muted: bool,
     },
-    /// To the publisher: encode only these. Empty: nobody watches.
+    /// To the publisher: encode only these rids. Empty: nobody watches. A track without simulcast has one layer, whose
+    /// rid is the empty text.
     Layers {
         track: TrackId,
         active: Vec<String>,
@@ -295,12 +323,14 @@ pub enum ServerMessage {
     Quality {
         peers: Vec<PeerQuality>,
     },
+    /// Also to its sender, whose `cid` it carries.
     Chat(Chat),
+    /// From another member; one's own is not repeated.
     React {
         from: MemberId,
         emoji: String,
     },
-    /// The server asks the client to mute (an admin's wish).
+    /// An admin muted this track: nobody hears it until the client unmutes it.
     MuteRequest {
         track: TrackId,
         by: MemberId,
@@ -309,7 +339,7 @@ pub enum ServerMessage {
     Token {
         jwt: String,
     },
-    /// The session is over.
+    /// The session is over, or (`resume`) its socket is. The socket closes after it.
     Leave {
         reason: LeaveReason,
         action: LeaveAction,
@@ -359,7 +389,7 @@ pub struct Peer {
     pub pid: MemberId,
     pub identity: Identity,
     pub name: String,
-    pub attrs: std::collections::BTreeMap<String, String>,
+    pub attrs: BTreeMap<String, String>,
     pub region: RegionId,
     pub hand: bool,
     /// Its socket is lost and may come back.
@@ -417,7 +447,7 @@ pub struct IceServer {
 
 /// What the server accepts; beyond it, it answers `err` with `too_large` or `too_many`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "ServerLimits"))]
 pub struct Limits {
     pub frame_bytes: u32,
     pub chat_bytes: u32,
@@ -538,4 +568,97 @@ pub enum ErrorCode {
     Full,
     /// Our fault.
     Internal,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use ts_rs::{Config, TS, TypeVisitor};
+
+    use super::*;
+
+    /// Every type that a frame can carry, by name, as TypeScript.
+    #[derive(Default)]
+    struct Declarations {
+        seen: Vec<TypeId>,
+        by_name: BTreeMap<String, String>,
+        config: Config,
+    }
+
+    impl TypeVisitor for Declarations {
+        fn visit<T: TS + 'static + ?Sized>(&mut self) {
+            if T::output_path().is_none() || self.seen.contains(&TypeId::of::<T>()) {
+                return;
+            }
+            self.seen.push(TypeId::of::<T>());
+            let messages = [
+                (ClientMessage::inline_flattened(&self.config), "ClientMessage"),
+                (ServerMessage::inline_flattened(&self.config), "ServerMessage"),
+            ];
+            let mut text = T::decl(&self.config);
+            for (inline, name) in messages {
+                text = text.replace(&inline, name);
+            }
+            let text = text.replace(" | { \"t\"", "\n  | { \"t\"");
+            let text = format!("{}export {text}\n", T::docs().unwrap_or_default());
+            let clash = self.by_name.insert(T::ident(&self.config), text);
+            assert!(clash.is_none(), "two types are called {}", T::ident(&self.config));
+            T::visit_dependencies(self);
+        }
+    }
+
+    #[test]
+    fn the_typescript_declarations_are_fresh() {
+        let mut all = Declarations { config: Config::default(), ..Declarations::default() };
+        all.visit::<ClientFrame>();
+        all.visit::<ClientMessage>();
+        all.visit::<ServerFrame>();
+        all.visit::<ServerMessage>();
+        let declarations: Vec<String> = all.by_name.into_values().collect();
+        let wanted = format!(
+            "// The room protocol {SUBPROTOCOL}: what a client sends (ClientFrame) and what it hears (ServerFrame).\n\
+             // Generated from src/edge/message.rs; do not edit. A test compares them.\n\
+             // To write it anew: WEIR_REGENERATE=1 cargo test --lib typescript_declarations\n\n{}",
+            declarations.join("\n")
+        );
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/weir-protocol.d.ts");
+        if std::env::var_os("WEIR_REGENERATE").is_some() {
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("web/ can be made");
+            std::fs::write(&path, &wanted).expect("web/weir-protocol.d.ts can be written");
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            found == wanted,
+            "web/weir-protocol.d.ts is stale; run: WEIR_REGENERATE=1 cargo test --lib typescript_declarations"
+        );
+    }
+
+    #[test]
+    fn a_client_frame_is_read_with_and_without_its_optional_parts() {
+        let frame: ClientFrame = serde_json::from_str(r#"{"t":"hello","token":"x"}"#).expect("the shortest hello");
+        assert_eq!(
+            frame,
+            ClientFrame {
+                id: None,
+                body: ClientMessage::Hello { token: "x".into(), resume: None, client: None, opts: Options::default() }
+            }
+        );
+        let frame: ClientFrame =
+            serde_json::from_str(r#"{"id":7,"t":"mute","track":"t00000000000001","muted":true,"more":[1]}"#)
+                .expect("unknown fields are left out");
+        assert_eq!(frame.id, Some(7));
+        assert_eq!(frame.body, ClientMessage::Mute { track: TrackId(1), muted: true });
+        for bad in [r#"{"t":"nonsense"}"#, r#"{"t":"mute","track":"x","muted":true}"#, "[]", "{}", r#"{"t":"hello"}"#] {
+            assert!(serde_json::from_str::<ClientFrame>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_server_frame_is_one_flat_object() {
+        let frame = ServerFrame { seq: 3, body: Arc::new(ServerMessage::Bind { mid: "4".into(), track: None }) };
+        assert_eq!(serde_json::to_string(&frame).expect("frames serialize"), r#"{"seq":3,"t":"bind","mid":"4","track":null}"#);
+    }
 }
