@@ -130,6 +130,11 @@ pub struct BadId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);
 
+/// A receive slot of a member: the index among its `recvonly` m-lines, in order of their appearance. Which track it carries
+/// changes without negotiation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
 #[cfg(test)]
 mod tests {
     use super::*;

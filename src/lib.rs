@@ -2,6 +2,8 @@
 
 pub mod edge;
 pub mod id;
+pub mod policy;
+pub mod router;
 pub mod rtp;
 pub mod shard;
 pub mod units;

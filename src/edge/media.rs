@@ -5,8 +5,9 @@ use bytes::Bytes;
 
 use super::plan::{MediaPlan, Slot};
 use crate::id::{MemberId, RoomId, ShardId, TrackId};
-use crate::rtp::{Kind, Layer, LayerInfo, LayerSet, Source};
-use crate::units::{Bitrate, PixelHeight};
+pub use crate::router::{StreamState, ViewItem};
+use crate::rtp::{Kind, LayerInfo, LayerSet, Source};
+use crate::units::Bitrate;
 
 /// From signaling to a shard.
 #[derive(Debug)]
@@ -82,17 +83,6 @@ pub enum Origin {
     Shard(ShardId),
 }
 
-/// How one track is shown to one member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ViewItem {
-    pub track: TrackId,
-    /// Height of the picture on screen, in device pixels.
-    pub height: PixelHeight,
-    pub visible: bool,
-    /// Higher is served first.
-    pub priority: u8,
-}
-
 /// From a shard to signaling.
 #[derive(Debug)]
 pub enum Event {
@@ -153,14 +143,6 @@ pub enum CloseReason {
     WrongFingerprint,
     /// It never connected.
     NeverConnected,
-}
-
-/// State of what a slot carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamState {
-    Forwarding(Layer),
-    /// Nothing is sent: off screen, muted, or no budget.
-    Paused,
 }
 
 /// How well a member's transport does.

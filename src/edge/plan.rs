@@ -2,6 +2,7 @@
 //! speaks packets. `edge::negotiate` makes it, `edge::peer` obeys it. A plan describes the whole session each time, so
 //! that applying it twice is the same as once.
 
+pub use crate::id::Slot;
 use crate::id::TrackId;
 use crate::rtp::{Codec, Kind};
 
@@ -105,10 +106,6 @@ pub struct SendPlan {
     /// Present for video where the client takes RTX.
     pub rtx_ssrc: Option<u32>,
 }
-
-/// A receive slot of a member: the index among its `recvonly` m-lines, in order of their appearance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub u16);
 
 /// Data channels (RFC 8841).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,5 @@
+//! The SFU as a state machine without IO.
+
+mod view;
+
+pub use view::{StreamState, ViewItem};

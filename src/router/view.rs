@@ -1,0 +1,24 @@
+//! How a member sees its subscriptions: what it says is on screen, and what it is told it gets. Plain values.
+
+use crate::id::TrackId;
+use crate::rtp::Layer;
+use crate::units::PixelHeight;
+
+/// How one track is shown to one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewItem {
+    pub track: TrackId,
+    /// Height of the picture on screen, in device pixels.
+    pub height: PixelHeight,
+    pub visible: bool,
+    /// Higher is served first.
+    pub priority: u8,
+}
+
+/// State of what a slot carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamState {
+    Forwarding(Layer),
+    /// Nothing is sent: off screen or no budget.
+    Paused,
+}
