@@ -2,7 +2,13 @@
 //! that is told the time. `policy` and `router` build on it; the peers use it at the border.
 
 pub mod codec;
+pub mod descriptor;
+pub mod extension;
+pub mod header;
 pub mod packet;
+pub mod sequence;
 
 pub use codec::{Codec, Kind, Layer, LayerInfo, LayerSet, Source};
+pub use extension::{ExtensionIds, Hop, HopOut};
+pub use header::{Header, Outgoing};
 pub use packet::{AudioLevel, Extensions, FrameInfo, Numbers, Packet};

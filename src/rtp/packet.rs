@@ -6,6 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::codec::Codec;
+use super::descriptor;
+use super::header::Header;
 
 /// A media packet in its layer's own numbering. Immutable once built; held once, behind an `Arc`, by the track's history.
 #[derive(Clone, Debug)]
@@ -22,6 +24,20 @@ pub struct Packet {
     pub ext: Extensions,
     pub frame: FrameInfo,
     pub payload: Bytes,
+}
+
+impl Packet {
+    /// From a parsed header and its travelling extensions. `payload` is the media's own, without padding and, on a packet
+    /// restored from RTX, without the original sequence number in front.
+    pub fn new(arrival: Instant, codec: Codec, seq: u64, header: &Header, mut ext: Extensions, payload: Bytes) -> Self {
+        // Browsers send the descriptor with VP8 and VP9 too where it was negotiated for the m-line, and receivers would
+        // go by it. Then two numberings had to be kept continuous; without it the codec's own is enough.
+        if codec != Codec::Av1 {
+            ext.dependency = None;
+        }
+        let frame = descriptor::frame_info(codec, &payload, &ext);
+        Self { arrival, codec, seq, timestamp: header.timestamp, marker: header.marker, ext, frame, payload }
+    }
 }
 
 /// The header extensions that travel with the media. Those that belong to one hop (mid, rid, transport-cc, abs-send-time) don't.
@@ -64,7 +80,7 @@ pub enum Numbers {
     #[default]
     None,
     /// VP8's (RFC 7741 §4.2) and VP9's (RFC 9628 §4.2) picture id: `offset` into the payload of its 7- or 15-bit field.
-    /// VP8 has TL0PICIDX too, one byte at `tl0_offset`.
+    /// Either may have TL0PICIDX too: its value, and the offset of its one byte.
     Picture { id: u16, wide: bool, offset: u8, tl0: Option<(u8, u8)> },
     /// The dependency descriptor's frame number: bytes 1 and 2 of the extension.
     DependencyFrame { number: u16 },
