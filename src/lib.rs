@@ -1,5 +1,6 @@
 //! weir: a QUIC-native media relay for large group calls.
 
+pub mod config;
 pub mod edge;
 pub mod id;
 pub mod policy;
