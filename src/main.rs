@@ -1,1 +1,5 @@
-fn main() {}
+//! The `weir` program: hands its arguments to [`weir::cli`].
+
+fn main() -> std::process::ExitCode {
+    weir::cli::main()
+}

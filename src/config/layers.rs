@@ -25,6 +25,8 @@ pub enum Source {
     Env(String),
     /// The flag's name.
     Flag(String),
+    /// `weir dev`, which has defaults of its own.
+    Dev,
 }
 
 impl fmt::Display for Source {
@@ -34,6 +36,7 @@ impl fmt::Display for Source {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Env(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Dev => f.write_str("weir dev"),
         }
     }
 }
@@ -117,7 +120,12 @@ impl Layers {
 
     /// Adds a flag that stands for one key.
     pub fn flag(&mut self, flag: &str, path: &str, text: &str) {
-        self.text(path, text, Source::Flag(flag.to_owned()), str::to_owned);
+        self.given(Source::Flag(flag.to_owned()), path, text);
+    }
+
+    /// Adds a text for one key from any source.
+    pub fn given(&mut self, source: Source, path: &str, text: &str) {
+        self.text(path, text, source, str::to_owned);
     }
 
     /// The typed tree, or all that is wrong.

@@ -1,0 +1,73 @@
+//! Runs a node until it is told to stop: the first SIGINT or SIGTERM asks it to finish, the second ends the process at once.
+//! Used by `serve` and `dev`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::Config;
+use crate::node::Node;
+
+/// What a stop may take beyond `node.drain_ms` before the process ends regardless.
+const STOP_MARGIN: Duration = Duration::from_secs(3);
+
+/// As a shell reports a process that ended by SIGINT.
+const FORCED: u8 = 130;
+
+/// Starts the node, calls `ready` when it serves, and returns when it has stopped.
+pub(super) fn until_stopped(config: Config, ready: impl FnOnce()) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
+    let drain = Duration::from_millis(config.node.drain_ms.into());
+    let code = runtime.block_on(async {
+        let mut stop = Stop::listen()?;
+        let node = tokio::select! {
+            node = Node::start(config) => node?,
+            // Still starting: there is nobody to tell.
+            () = stop.asked() => return Ok(ExitCode::SUCCESS),
+        };
+        ready();
+        stop.asked().await;
+        tracing::info!("stopping; a second signal ends the process at once");
+        anyhow::Ok(tokio::select! {
+            finished = tokio::time::timeout(drain + STOP_MARGIN, node.shutdown()) => match finished {
+                Ok(()) => {
+                    tracing::info!("stopped");
+                    ExitCode::SUCCESS
+                }
+                Err(_) => {
+                    tracing::error!("the node did not stop in time; ending the process");
+                    ExitCode::FAILURE
+                }
+            },
+            () = stop.asked() => {
+                tracing::warn!("second signal: ending the process without waiting for members");
+                ExitCode::from(FORCED)
+            }
+        })
+    });
+    // A task that is stuck must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// The signals that ask for a stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be listened for");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
