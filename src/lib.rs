@@ -1,8 +1,10 @@
 //! weir: a QUIC-native media relay for large group calls.
 
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod id;
+pub mod node;
 pub mod policy;
 pub mod router;
 pub mod rtp;
