@@ -1,0 +1,343 @@
+/**
+ * weir's client library: joins a room of a weir server, publishes camera, microphone and screen, receives the others.
+ *
+ * ```js
+ * import { Room } from "https://weir.example/weir.js";
+ *
+ * const room = new Room({ url: "wss://weir.example/v1/ws", token });
+ * room.on("trackadded", ({ track }) => track.kind === "video" && room.attach(newVideoElement(), track));
+ * await room.connect();
+ * await room.setCamera(true);
+ * await room.setMicrophone(true);
+ * ```
+ *
+ * Sounds are played by the library. A lost WebSocket is opened again by itself and the call goes on meanwhile; `state` tells.
+ * Everything that fails throws or rejects with a {@link WeirError}.
+ */
+
+import type {
+  AdminOp,
+  Chat,
+  Edge,
+  ErrorCode as ServerErrorCode,
+  Grants,
+  Kind,
+  LeaveReason,
+  PeerQuality,
+  PublishedLayer,
+  Source,
+  Speaker,
+  StreamStateKind,
+} from "./weir-protocol.js";
+
+export type { AdminOp, Chat, Edge, Grants, Kind, LeaveReason, PeerQuality, PublishedLayer, Source, Speaker };
+
+/** A code of the protocol, a reason of a `leave`, or one that arises in the browser. */
+export type ErrorCode =
+  | ServerErrorCode
+  | LeaveReason
+  | "connection_failed"
+  | "connection_lost"
+  | "negotiation_failed"
+  | "closed"
+  | "permission_denied"
+  | "device_not_found"
+  | "device_in_use"
+  | "capture_failed"
+  | "unsupported";
+
+/** The only error type of the library. `message` is fit to be shown to a person. */
+export class WeirError extends Error {
+  constructor(code: ErrorCode, message: string, cause?: unknown);
+  readonly code: ErrorCode;
+}
+
+export type VideoCodec = "vp8" | "vp9" | "h264" | "av1";
+
+export interface RoomOptions {
+  /** `ws:` or `wss:` address of the room protocol. Default: `/v1/ws` of the page's own server. */
+  url?: string;
+  /** A join token, or a function that gives one; it is asked again whenever a socket is opened. */
+  token: string | (() => string | Promise<string>);
+  /** Receive every track of the room (default true). Otherwise see {@link Room.subscribe}. */
+  autoSubscribe?: boolean;
+  /** Receive the layer that fits what {@link Room.attach} shows (default true); false receives the largest. */
+  adaptive?: boolean;
+  /** What cameras and screens are encoded with where the browser can (default `vp8`). */
+  videoCodec?: VideoCodec;
+  /** Send redundant audio where both sides can (default true): it survives loss and costs twice the audio rate. */
+  red?: boolean;
+  /** Name and version of the application, for the server's log. */
+  client?: string;
+}
+
+/**
+ * - `idle`: not yet connected.
+ * - `connecting`: on the way in.
+ * - `connected`: the room is here.
+ * - `reconnecting`: the socket is lost and is being opened again. Media may well go on.
+ * - `closed`: over; make a new `Room` to join again.
+ */
+export type RoomState = "idle" | "connecting" | "connected" | "reconnecting" | "closed";
+
+export interface CameraOptions {
+  deviceId?: string;
+  /** Pixels, wished for (default 1280 × 720). */
+  width?: number;
+  height?: number;
+  /** Per second, wished for (default 30). */
+  frameRate?: number;
+  facingMode?: "user" | "environment";
+}
+
+export interface MicrophoneOptions {
+  deviceId?: string;
+  echoCancellation?: boolean;
+  noiseSuppression?: boolean;
+  autoGainControl?: boolean;
+}
+
+export interface ScreenOptions {
+  /** Share the sound too, where the browser offers it (default true). */
+  audio?: boolean;
+  frameRate?: number;
+}
+
+/** Another member of the room. The same object as long as the member is there. */
+export interface Member {
+  /** New for each join. */
+  readonly pid: string;
+  /** Who it is to the application. */
+  readonly identity: string;
+  readonly name: string;
+  readonly attrs: Readonly<Record<string, string>>;
+  readonly region: string;
+  readonly hand: boolean;
+  /** Its socket is lost and may come back. */
+  readonly away: boolean;
+  readonly tracks: ReadonlyMap<string, RemoteTrack>;
+  readonly quality: PeerQuality | null;
+  /** 0 silent to 127; only of those who speak. */
+  readonly level: number;
+  /** The first track of that source. */
+  track(source: Source): RemoteTrack | null;
+}
+
+/** A track somebody else publishes. The same object as long as it is published. */
+export interface RemoteTrack {
+  readonly id: string;
+  readonly pid: string;
+  readonly kind: Kind;
+  readonly source: Source;
+  readonly name: string | null;
+  readonly muted: boolean;
+  /** What its publisher can send, smallest first. */
+  readonly layers: readonly PublishedLayer[];
+  /** What plays it, once the server has given it a place. May change; {@link Room.attach} follows it. */
+  readonly media: MediaStreamTrack | null;
+  /** Whether packets are coming: `paused` when off screen, muted or beyond the budget; null until the server says. */
+  readonly streaming: StreamStateKind | null;
+  /** The simulcast layer that comes. */
+  readonly rid: string | null;
+}
+
+/** A track this page publishes. */
+export interface LocalTrack {
+  /** This page's own name for it. */
+  readonly cid: string;
+  /** The server's name for it. */
+  readonly id: string | null;
+  readonly kind: Kind;
+  readonly source: Source;
+  readonly muted: boolean;
+  /** What is captured now; null for a camera that is off. */
+  readonly media: MediaStreamTrack | null;
+}
+
+/** Oneself. */
+export interface LocalMember {
+  readonly pid: string;
+  readonly identity: string;
+  readonly name: string;
+  readonly grants: Grants;
+  readonly hand: boolean;
+  readonly level: number;
+  readonly quality: PeerQuality | null;
+  /** By `cid`. */
+  readonly tracks: ReadonlyMap<string, LocalTrack>;
+  track(source: Source): LocalTrack | null;
+}
+
+export interface InboundStats {
+  /** Track id. */
+  track: string;
+  kind: Kind;
+  codec: string | null;
+  rid: string | null;
+  width: number;
+  height: number;
+  fps: number;
+  /** Bits per second since the sample before. */
+  bps: number;
+  /** Share of 1, since the sample before. */
+  loss: number;
+  jitterMs: number;
+  framesDecoded: number;
+  framesDropped: number;
+  freezes: number;
+  frozenMs: number;
+  /** `totalAudioEnergy`: rises while there is sound. */
+  audioEnergy: number;
+  /** Share of the samples that were made up for want of packets. */
+  concealed: number;
+}
+
+export interface OutboundStats {
+  /** Track id. */
+  track: string;
+  kind: Kind;
+  codec: string | null;
+  loss: number;
+  /** `none`, `cpu`, `bandwidth` or `other`. */
+  limitedBy: string;
+  layers: { rid: string | null; active: boolean; width: number; height: number; fps: number; bps: number }[];
+}
+
+export interface StatsSnapshot {
+  /** Milliseconds since the Unix epoch. */
+  at: number;
+  path: {
+    rttMs: number | null;
+    /** `udp` or `tcp`. */
+    protocol: string | null;
+    /** Through a TURN server. */
+    relayed: boolean;
+    downBps: number;
+    upBps: number;
+    availableUpBps: number | null;
+  };
+  inbound: InboundStats[];
+  outbound: OutboundStats[];
+}
+
+/** What {@link Room} tells, by name of the event. Listeners get it as `event.detail`, or with {@link Room.on} as it is. */
+export interface RoomEvents {
+  /** Something that can be seen changed. Comes after the events that say what, at most once per 16 ms: render on it. */
+  change: Room;
+  state: { state: RoomState };
+  /** The connection of the media, as the browser names it. */
+  mediastate: { state: RTCPeerConnectionState };
+  memberjoined: { member: Member };
+  memberleft: { member: Member; reason: LeaveReason };
+  memberupdated: { member: Member };
+  trackadded: { track: RemoteTrack; member: Member };
+  trackremoved: { track: RemoteTrack; member: Member };
+  trackmuted: { track: RemoteTrack; member: Member };
+  /** `track.media` changed. */
+  trackbound: { track: RemoteTrack };
+  /** `track.streaming` or `track.rid` changed. */
+  streamstate: { track: RemoteTrack };
+  /** Of this page's own: published, unpublished, muted, replaced, or ended by the device. */
+  localtrack: { track: LocalTrack; what: "published" | "unpublished" | "muted" | "replaced" | "ended" };
+  speakers: { speakers: readonly Speaker[] };
+  quality: { peers: readonly PeerQuality[] };
+  /** Also one's own messages, once the server has accepted them. */
+  chat: { message: Chat };
+  reaction: { from: string; emoji: string };
+  /** An admin muted one of this page's tracks; the library already obeyed. */
+  muterequest: { track: LocalTrack; by: string };
+  /** A message on the data channel. */
+  data: { data: string | ArrayBuffer };
+  /** The browser wants a click before it plays sound: call {@link Room.startAudio} from one. */
+  audioblocked: Record<string, never>;
+  /** A fault that does not end the call. */
+  fault: { error: WeirError };
+  closed: { error: WeirError; reason: LeaveReason | null };
+}
+
+/** One's presence in one room. Not reusable after `closed`. */
+export class Room extends EventTarget {
+  constructor(options: RoomOptions);
+
+  readonly state: RoomState;
+  readonly mediaState: RTCPeerConnectionState;
+  /** As the token names it; empty before the first `connected`. */
+  readonly name: string;
+  readonly local: LocalMember;
+  /** By `pid`, in the order they joined. Without oneself. */
+  readonly members: ReadonlyMap<string, Member>;
+  /** Oldest first. */
+  readonly chat: readonly Chat[];
+  /** Loudest first. */
+  readonly speakers: readonly Speaker[];
+  /** Which server carries this session. */
+  readonly edge: Edge | null;
+  /** Of the WebSocket, in milliseconds. */
+  readonly rtt: number | null;
+  /** When `reconnecting`, since when (`Date.now()`). */
+  readonly lostAt: number | null;
+
+  /** Joins. Resolves when the room is here; media follow by themselves. */
+  connect(): Promise<void>;
+  /** Leaves, stops what this page captures through the room, frees everything. */
+  leave(): void;
+
+  /** Typed `addEventListener`. Returns what ends it. */
+  on<K extends keyof RoomEvents>(type: K, listener: (detail: RoomEvents[K]) => void): () => void;
+
+  /**
+   * Turns the camera on or off, publishing it the first time. Off stops the device, so that its light goes out. With `media` a
+   * track captured elsewhere (a preview) is used; from then on it is the room's to stop. On with other options switches.
+   */
+  setCamera(on: boolean, options?: CameraOptions & { media?: MediaStreamTrack }): Promise<void>;
+  /** As {@link Room.setCamera}, but off keeps the device open and sends silence: on again is at once. */
+  setMicrophone(on: boolean, options?: MicrophoneOptions & { media?: MediaStreamTrack }): Promise<void>;
+  /** Asks the person what to share, or stops sharing. */
+  setScreenShare(on: boolean, options?: ScreenOptions): Promise<void>;
+
+  /** Publishes any track. It stays the caller's to stop. */
+  publish(media: MediaStreamTrack, how: { source: Source; name?: string; muted?: boolean }): Promise<LocalTrack>;
+  unpublish(track: LocalTrack): Promise<void>;
+  /** Tells the others; a muted track sends nothing of what it captures. */
+  setMuted(track: LocalTrack, muted: boolean): Promise<void>;
+  /** Sends something else in place of it, without the others having to do anything. */
+  replace(track: LocalTrack, media: MediaStreamTrack): Promise<void>;
+
+  /**
+   * Shows a track in a media element until the returned function is called, and reports the element's size and visibility, so that
+   * the server sends the layer that fits. Higher `priority` (0-255) is served first when bandwidth is short.
+   */
+  attach(element: HTMLMediaElement, track: RemoteTrack, options?: { priority?: number }): () => void;
+
+  /** Only needed without `autoSubscribe`, or to leave a track out. */
+  subscribe(tracks: readonly RemoteTrack[], on: boolean): Promise<void>;
+
+  /** Plays sound after `audioblocked`; call it from a click. */
+  startAudio(): Promise<void>;
+  /** Where sound is played, by `deviceId` of an `audiooutput`; where the browser can. */
+  setAudioOutput(deviceId: string): Promise<void>;
+
+  /** To everybody, or to one member by `pid`. Resolves when the server has it; kept over a lost connection. */
+  sendChat(text: string, to?: string): Promise<void>;
+  react(emoji: string): Promise<void>;
+  setHand(up: boolean): Promise<void>;
+  setName(name: string): Promise<void>;
+  /** An attribute set to null is removed. */
+  setAttributes(attrs: Record<string, string | null>): Promise<void>;
+  /** Needs `local.grants.admin`. */
+  admin(op: AdminOp, pid: string): Promise<void>;
+  /** On the data channel, reliable and in order. False while it isn't open. */
+  sendData(data: string | ArrayBuffer | ArrayBufferView<ArrayBuffer>): boolean;
+
+  stats(): Promise<StatsSnapshot>;
+
+  /** Fakes a fault, for tests and for trying out: `socket` loses the WebSocket, `ice` asks for an ICE restart. */
+  simulate(fault: "socket" | "ice"): void;
+}
+
+/** Opens a camera with constraints that suit a call, before or without a room. */
+export function captureCamera(options?: CameraOptions): Promise<MediaStreamTrack>;
+/** Opens a microphone with constraints that suit a call, before or without a room. */
+export function captureMicrophone(options?: MicrophoneOptions): Promise<MediaStreamTrack>;
+/** Asks the person what to share. */
+export function captureScreen(options?: ScreenOptions): Promise<{ video: MediaStreamTrack; audio: MediaStreamTrack | null }>;
