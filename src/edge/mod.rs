@@ -5,3 +5,4 @@ pub mod media;
 pub mod message;
 pub mod negotiate;
 pub mod plan;
+pub mod sdp;

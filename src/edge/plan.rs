@@ -6,6 +6,10 @@ pub use crate::id::Slot;
 use crate::id::TrackId;
 use crate::rtp::{Codec, Kind};
 
+/// The canonical name (RFC 3550 §6.5.1) of everything we send, in `a=ssrc` and in RTCP SDES. One name, because our sender
+/// reports put all streams on one clock; a client sees only ours, so it need not be unique.
+pub const CNAME: &str = "weir";
+
 /// Everything a peer must know to carry a member's media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaPlan {
