@@ -6,9 +6,12 @@ pub mod descriptor;
 pub mod extension;
 pub mod header;
 pub mod packet;
+mod resend;
+pub mod rewrite;
 pub mod sequence;
 
 pub use codec::{Codec, Kind, Layer, LayerInfo, LayerSet, Source};
 pub use extension::{ExtensionIds, Hop, HopOut};
 pub use header::{Header, Outgoing};
 pub use packet::{AudioLevel, Extensions, FrameInfo, Numbers, Packet};
+pub use rewrite::{Rewriter, Rewritten, Sent, Timestamping};
