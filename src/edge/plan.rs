@@ -4,6 +4,7 @@
 
 pub use crate::id::Slot;
 use crate::id::TrackId;
+pub use crate::rtp::ExtensionIds;
 use crate::rtp::{Codec, Kind};
 
 /// The canonical name (RFC 3550 §6.5.1) of everything we send, in `a=ssrc` and in RTCP SDES. One name, because our sender
@@ -59,22 +60,6 @@ pub struct Fingerprint {
     /// Lower case: `sha-256`, `sha-384` or `sha-512`.
     pub algorithm: String,
     pub hash: Vec<u8>,
-}
-
-/// The negotiated ids of header extensions, 1-255; `None` was not negotiated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExtensionIds {
-    pub mid: Option<u8>,
-    pub rid: Option<u8>,
-    pub repaired_rid: Option<u8>,
-    pub abs_send_time: Option<u8>,
-    pub transport_cc: Option<u8>,
-    pub audio_level: Option<u8>,
-    pub orientation: Option<u8>,
-    pub playout_delay: Option<u8>,
-    pub dependency: Option<u8>,
-    /// `a=extmap-allow-mixed` (RFC 8285 §6): two-byte headers may be sent.
-    pub allow_mixed: bool,
 }
 
 /// One payload type of the bundle.
