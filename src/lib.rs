@@ -1,5 +1,6 @@
 //! weir: a QUIC-native media relay for large group calls.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod edge;
@@ -10,3 +11,4 @@ pub mod router;
 pub mod rtp;
 pub mod shard;
 pub mod units;
+pub mod web;

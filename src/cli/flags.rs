@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-
 use crate::config::{Layers, Loaded};
 
 /// Where the configuration comes from.
@@ -63,7 +61,7 @@ impl ConfigFlags {
         for (key, value) in &self.set {
             layers.flag("--set", key, value);
         }
-        layers.load().context("the configuration is not sound:\n")
+        layers.load().map_err(|mistakes| anyhow::anyhow!("the configuration is not sound\n{mistakes}"))
     }
 
     /// File, environment and flags.

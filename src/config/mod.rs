@@ -108,8 +108,6 @@ section! {
     Auth as "auth" {
         /// API keys and the secrets that sign their tokens: `keys.NAME = "SECRET"`.
         keys: Keys = Keys::default(),
-        /// How far ahead a token for joining may expire at most, in seconds.
-        max_ttl_s: u32 = 600,
     }
 }
 
@@ -183,7 +181,6 @@ impl Config {
             ("limits.connections", self.limits.connections),
             ("session.ping_ms", self.session.ping_ms),
             ("session.hello_ms", self.session.hello_ms),
-            ("auth.max_ttl_s", self.auth.max_ttl_s),
         ] {
             rule(limit > 0, key, "must be at least 1".into());
         }
