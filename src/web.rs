@@ -11,7 +11,7 @@ use rust_embed::RustEmbed;
 
 /// A debug build reads the files at each request instead, so that the app can be worked on without building.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/web"]
+#[folder = "web/"]
 #[allow_missing = true]
 struct Files;
 
