@@ -167,8 +167,10 @@ fn arrows_point_one_way(source: &Source) -> Vec<Violation> {
     found
 }
 
-const RULES: &[fn(&Source) -> Vec<Violation>] =
-    &[opens_with_its_purpose, is_not_too_long, stays_pure, leaves_webrtc_to_the_peer, arrows_point_one_way];
+/// A rule: a file's violations.
+type Rule = fn(&Source) -> Vec<Violation>;
+
+const RULES: &[Rule] = &[opens_with_its_purpose, is_not_too_long, stays_pure, leaves_webrtc_to_the_peer, arrows_point_one_way];
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -255,7 +257,7 @@ fn nothing_of_one_machine_is_checked_in() {
 #[test]
 fn every_rule_catches_what_it_is_for() {
     let long = format!("//! Long.\n{}", "fn a() {}\n".repeat(LONGEST));
-    let cases: &[(fn(&Source) -> Vec<Violation>, &str, &str, usize)] = &[
+    let cases: &[(Rule, &str, &str, usize)] = &[
         (opens_with_its_purpose, "rtp/packet.rs", "use std::fmt;\n", 1),
         (is_not_too_long, "rtp/packet.rs", &long, LONGEST + 1),
         (stays_pure, "router/mod.rs", "//! Pure.\nuse tokio::sync::mpsc;\n", 2),
