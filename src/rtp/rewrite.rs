@@ -122,7 +122,7 @@ impl<K: Copy + Eq> Rewriter<K> {
 
     /// From `packet` on, the output is `source`: for video its first packet is one that starts a keyframe. It becomes the
     /// number after the highest given out; what is still missing of the source before stays missing. `packet` itself goes
-    /// through [`Self::forward`] like those after it.
+    /// through [`Self::forward`] like those after it; if some of those have come already, replay them from the history.
     pub fn start(&mut self, source: K, packet: &Packet, timestamping: Timestamping) {
         let first = self.highest + 1;
         let timestamp = self.first_timestamp_of(packet, timestamping);
