@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod id;
+pub mod net;
 pub mod node;
 pub mod policy;
 pub mod router;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Modules from the ground up: a module uses those above it in this list, never one below. Modules in one row are strangers.
 const LAYERS: &[&[&str]] = &[
-    &["id", "units"],
+    &["id", "net", "units"],
     &["config", "rtp"],
     &["policy"],
     &["router"],
@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules that do IO, or that are told the time by the system. All others under `src` are pure.
-const IO: &[&str] = &["admin", "cli", "config", "edge/signal", "main", "node", "shard", "web"];
+const IO: &[&str] = &["admin", "cli", "config", "edge/signal", "main", "net", "node", "shard", "web"];
 
 /// What pure code does not name, and what to do instead.
 const IMPURE: &[(&str, &str)] = &[
