@@ -4,5 +4,6 @@
 pub mod media;
 pub mod message;
 pub mod negotiate;
+pub mod peer;
 pub mod plan;
 pub mod sdp;

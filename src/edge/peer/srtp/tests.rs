@@ -1,0 +1,1 @@
+//! SRTP against an independent implementation, and against what a network and an attacker do.
