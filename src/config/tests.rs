@@ -110,8 +110,8 @@ fn variables_that_an_orchestrator_sets_are_left_alone() {
 fn lists_and_entries_can_be_set_by_variables() {
     let loaded = from_env("WEIR_MEDIA__ADVERTISE", "203.0.113.7:40000, 2001:db8::1").expect("two addresses");
     let [mapped, plain] = loaded.config.media.advertise.as_slice() else { panic!("two addresses") };
-    assert_eq!(mapped.udp(7882, 1), "203.0.113.7:40001".parse().expect("address"));
-    assert_eq!(plain.udp(7882, 1), "[2001:db8::1]:7883".parse().expect("address"));
+    assert_eq!(mapped.udp(7882, 1), "203.0.113.7:40001".parse::<std::net::SocketAddr>().expect("address"));
+    assert_eq!(plain.udp(7882, 1), "[2001:db8::1]:7883".parse::<std::net::SocketAddr>().expect("address"));
     let secret = "s".repeat(MIN_SECRET_BYTES);
     let loaded = from_env("WEIR_AUTH__KEYS__MyApp", &secret).expect("a key");
     assert_eq!(loaded.config.auth.keys.get("MyApp").map(Secret::expose), Some(secret.as_str()), "the name keeps its case");
