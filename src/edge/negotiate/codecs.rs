@@ -12,8 +12,8 @@ const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
 const TRANSPORT_CC: &str = "transport-cc";
 const REMB: &str = "goog-remb";
 
-/// What an Opus client may ask of a sender besides in-band FEC, which we always want.
-const OPUS_PARAMETERS: [&str; 6] = ["stereo", "sprop-stereo", "usedtx", "maxaveragebitrate", "maxplaybackrate", "cbr"];
+/// What an Opus client may ask of a sender besides in-band FEC, which we always want (RFC 7587 §6.1).
+const OPUS_PARAMETERS: [&str; 4] = ["usedtx", "maxaveragebitrate", "maxplaybackrate", "cbr"];
 
 /// A payload type that is answered.
 #[derive(Debug, Clone)]
@@ -105,15 +105,27 @@ fn repairs(format: &Format<'_>, pt: u8) -> bool {
     format.name.eq_ignore_ascii_case("rtx") && format.parameter("apt").and_then(|apt| apt.parse().ok()) == Some(pt)
 }
 
+/// The parameters that we answer: they describe what we take, which is what the client sends.
 fn fmtp(codec: Codec, format: &Format<'_>) -> String {
-    if codec != Codec::Opus {
-        // Echoed: profile and level are symmetric in an answer unless the offer allows more (RFC 6184 §8.2.2).
-        return format.fmtp.trim().to_owned();
+    match codec {
+        Codec::Opus => opus(format),
+        // Its only parameters limit the size of pictures, and we don't.
+        Codec::Vp8 => String::new(),
+        Codec::Vp9 => format.parameter("profile-id").map(|id| format!("profile-id={id}")).unwrap_or_default(),
+        // Echoed: H.264's profile is symmetric, and its level too unless the offer allows more (RFC 6184 §8.2.2).
+        Codec::Red | Codec::H264 | Codec::Av1 => format.fmtp.trim().to_owned(),
     }
-    let minptime = format.parameter("minptime").and_then(|ms| ms.parse::<u8>().ok()).unwrap_or(10);
-    let mut text = format!("minptime={minptime};useinbandfec=1");
+}
+
+fn opus(format: &Format<'_>) -> String {
+    let number = |key| format.parameter(key).and_then(|value| value.parse::<u32>().ok());
+    let mut text = format!("minptime={};useinbandfec=1", number("minptime").unwrap_or(10));
+    // A browser sends two channels only to a side that says it likes them.
+    if number("stereo") == Some(1) || number("sprop-stereo") == Some(1) {
+        text.push_str(";stereo=1");
+    }
     for key in OPUS_PARAMETERS {
-        if let Some(value) = format.parameter(key).and_then(|value| value.parse::<u32>().ok()) {
+        if let Some(value) = number(key) {
             text.push_str(&format!(";{key}={value}"));
         }
     }

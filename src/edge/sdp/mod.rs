@@ -5,6 +5,7 @@
 //! the line, and the view borrows from the text instead of copying each attribute.
 
 mod answer;
+mod attribute;
 mod offer;
 
 pub use answer::{Answer, Candidate, Media, MediaBody, RtpBody};
@@ -80,4 +81,8 @@ pub fn shown(text: &str) -> String {
         out.push('…');
     }
     out
+}
+
+fn bad(at: usize, why: &str, found: &str) -> BadOffer {
+    BadOffer(format!("line {at}: {why}, found `{}`", shown(found)))
 }
