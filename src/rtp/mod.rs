@@ -11,6 +11,7 @@ pub mod packet;
 pub mod red;
 mod resend;
 pub mod rewrite;
+pub mod rtcp;
 pub mod sequence;
 
 pub use clock::{Epoch, NtpTime, RemoteClock, SenderClock};
