@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
@@ -18,6 +19,7 @@ const FORCED: u8 = 130;
 
 /// Starts the node, calls `ready` when it serves, and returns when it has stopped.
 pub(super) fn until_stopped(config: Config, ready: impl FnOnce()) -> anyhow::Result<ExitCode> {
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
     let drain = Duration::from_millis(config.node.drain_ms.into());
     let code = runtime.block_on(async {
@@ -50,6 +52,15 @@ pub(super) fn until_stopped(config: Config, ready: impl FnOnce()) -> anyhow::Res
     // A task that is stuck must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+/// Each connection is an open file, and many systems start processes with a soft limit of 1,024.
+fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "the limit of open files stays where it is");
+    }
 }
 
 /// The signals that ask for a stop.

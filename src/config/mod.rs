@@ -87,7 +87,7 @@ section! {
         /// Tracks one member may publish.
         member_tracks: u32 = 8,
         /// Open connections to the public listener, those without a session included.
-        connections: u32 = 20_000,
+        connections: u32 = 15_000,
     }
 }
 
