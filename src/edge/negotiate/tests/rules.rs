@@ -163,3 +163,17 @@ fn the_answers_version_grows_and_its_session_stays() {
     let second = origin(&member.offers(&sdp, &[]).expect("a good offer").answer);
     assert_eq!(second, [first[0], first[1] + 1]);
 }
+
+#[test]
+fn transport_attributes_may_stand_for_the_session_and_lines_override_them() {
+    let sdp = offer(&[opus("0", "recvonly")]);
+    let done = Member::new().offers(&sdp.replace("sha-256", "SHA-256"), &[]).expect("a good offer");
+    assert_eq!(done.plan.dtls.fingerprints[0].algorithm, "sha-256");
+    let own = opus("0", "recvonly") + "a=ice-ufrag:mine\r\na=setup:passive\r\n" + &FINGERPRINT.replace(" 00:", " FF:") + "\r\n";
+    let done = Member::new().offers(&offer(&[own]), &[]).expect("a good offer");
+    assert_eq!(done.plan.ice.remote.ufrag, "mine");
+    assert_eq!(done.plan.ice.remote.pwd, "0123456789abcdef012345", "what a line lacks is the session's");
+    assert!(done.plan.dtls.we_are_client);
+    let hashes: Vec<u8> = done.plan.dtls.fingerprints.iter().map(|fingerprint| fingerprint.hash[0]).collect();
+    assert_eq!(hashes, [0xff]);
+}
