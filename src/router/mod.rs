@@ -1,5 +1,378 @@
-//! The SFU as a state machine without IO.
+//! The SFU as a state machine without IO: packets, wishes and feedback go in, packets and requests come out. Owns which
+//! track goes where, in which layer, and each receiver's numbering. It knows no socket, no SDP, no room beyond its tracks,
+//! and no clock but the one it is told. A shard drives one; the simulator drives thousands.
+//!
+//! ```text
+//!              Input::Packet                     Output::Forward ──▶ peer
+//!  peer ──▶ ┌─────────────────────────────────┐  Output::Pipe    ──▶ another shard
+//!  pipe ──▶ │ track ─ layer ─ sinks ─ egress  │
+//!           └─────────────────────────────────┘  Output::RequestKeyframe, Output::Wanted ──▶ upstream
+//! ```
 
+mod egress;
+mod event;
+mod forward;
+mod track;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
+pub use event::{Input, NewTrack, Output, PeerKey, PipeItem, Upstream};
 pub use view::{StreamState, ViewItem};
+
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rustc_hash::FxHashMap;
+
+use crate::id::{ShardId, Slot, TrackId};
+use crate::policy::layers::{self, Target, Wish};
+use crate::rtp::clock::NtpTime;
+use crate::rtp::{Kind, Layer, LayerSet};
+use crate::units::{Bitrate, PixelHeight};
+use egress::{Egress, EgressKey, Egresses, State};
+use track::Track;
+
+/// How often levels are looked at: needs for keyframes, layers that stopped, wishes that ended. Longer delays a repeated
+/// request; each round costs a walk over the tracks.
+const REVIEW: Duration = Duration::from_millis(100);
+
+/// How often loudness is told and pipes are told again what is wanted.
+const REFRESH: Duration = Duration::from_millis(300);
+
+/// What a peer may receive before anybody says.
+const DEFAULT_BUDGET: Bitrate = Bitrate::mbps(20);
+
+/// The forwarding state of one shard.
+#[derive(Debug)]
+pub struct Router {
+    /// Draws where numberings begin (RFC 3550 §5.1); nothing here is secret.
+    rng: SmallRng,
+    tracks: FxHashMap<TrackId, Track>,
+    peers: FxHashMap<PeerKey, PeerState>,
+    egresses: Egresses,
+    next_stream: u32,
+    review_at: Option<Instant>,
+    refresh_at: Option<Instant>,
+    /// Somebody was loud at the last refresh.
+    loud: bool,
+}
+
+#[derive(Debug)]
+struct PeerState {
+    budget: Bitrate,
+    view: Option<FxHashMap<TrackId, ViewItem>>,
+    slots: FxHashMap<Slot, EgressKey>,
+}
+
+impl Router {
+    /// An empty one; equal seeds behave equally.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: SmallRng::seed_from_u64(seed),
+            tracks: FxHashMap::default(),
+            peers: FxHashMap::default(),
+            egresses: Egresses::default(),
+            next_stream: 0,
+            review_at: None,
+            refresh_at: None,
+            loud: false,
+        }
+    }
+
+    /// Takes in what happened; appends to `out` what is to be done. `out` is the caller's, so nothing is left undrained here.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Packet { track, layer, packet } => self.packet(now, track, layer, packet, out),
+            Input::Report { track, layer, report } => self.report(track, layer, report, out),
+            Input::LayerRestarted { track, layer } => self.layer_restarted(now, track, layer, out),
+            Input::Nack { peer, slot, rtt, lost } => self.nack(now, peer, slot, rtt, &lost, out),
+            Input::KeyframeWanted { peer, slot } => self.keyframe_wanted(now, peer, slot, out),
+            Input::PipeKeyframe { track, layer, .. } => self.need_keyframe(now, track, layer, out),
+            Input::PipeInterest { pipe, track, layers } => self.pipe_interest(now, pipe, track, layers, out),
+            Input::TrackAdded(new) => {
+                if !new.layers.is_empty() && !self.tracks.contains_key(&new.id) {
+                    self.review_at.get_or_insert(now + REVIEW);
+                    self.tracks.insert(new.id, Track::new(new, &mut self.next_stream));
+                }
+            }
+            Input::TrackRemoved { track } => self.track_removed(track),
+            Input::Muted { track, muted } => self.muted(now, track, muted, out),
+            Input::Bind { peer, slot, track } => self.bind(now, peer, slot, track, out),
+            Input::View { peer, items } => {
+                self.peer(peer).view = Some(items.into_iter().map(|item| (item.track, item)).collect());
+                for key in self.peers.get(&peer).into_iter().flat_map(|state| state.slots.values()) {
+                    if let Some(egress) = self.egresses.get_mut(*key) {
+                        egress.unseen = false;
+                    }
+                }
+                self.reallocate(now, peer, out);
+            }
+            Input::Budget { peer, rate } => {
+                self.peer(peer).budget = rate;
+                self.reallocate(now, peer, out);
+            }
+            Input::PeerGone { peer } => self.peer_gone(now, peer, out),
+            Input::Timeout => self.timeout(now, out),
+        }
+    }
+
+    /// When [`Input::Timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.review_at
+    }
+
+    /// The RTP timestamp that a slot's stream has at `at`, for its sender report.
+    pub fn timestamp_at(&self, peer: PeerKey, slot: Slot, at: NtpTime) -> Option<u32> {
+        let egress = self.egresses.get(*self.peers.get(&peer)?.slots.get(&slot)?)?;
+        let State::Forwarding { layer, .. } = egress.state else { return None };
+        let track = self.tracks.get(&egress.track?)?;
+        let layer = track.layer(layer)?;
+        let (stream, delta) = egress.rewriter.current()?;
+        let source = layer.report.filter(|_| layer.stream == stream)?.timestamp_at(at);
+        Some(source.wrapping_add(delta))
+    }
+
+    /// How many tracks and how many served subscriptions there are.
+    pub fn counts(&self) -> (usize, usize) {
+        let bound = self.tracks.values().map(|track| track.bound.len()).sum();
+        (self.tracks.len(), bound)
+    }
+
+    fn peer(&mut self, peer: PeerKey) -> &mut PeerState {
+        let new = || PeerState { budget: DEFAULT_BUDGET, view: None, slots: FxHashMap::default() };
+        self.peers.entry(peer).or_insert_with(new)
+    }
+
+    fn bind(&mut self, now: Instant, peer: PeerKey, slot: Slot, track: Option<TrackId>, out: &mut Vec<Output>) {
+        let key = match self.peer(peer).slots.get(&slot) {
+            Some(&key) => key,
+            None => {
+                let key = self.egresses.insert(Egress::new(peer, slot, &mut self.rng));
+                self.peer(peer).slots.insert(slot, key);
+                key
+            }
+        };
+        let Some(egress) = self.egresses.get_mut(key) else { return };
+        let track = track.filter(|id| self.tracks.contains_key(id));
+        if egress.track == track {
+            return;
+        }
+        let before = egress.track;
+        self.set_state(now, key, State::Paused, out);
+        if let Some(old) = before.and_then(|id| self.tracks.get_mut(&id)) {
+            old.bound.retain(|&other| other != key);
+        }
+        if let Some(egress) = self.egresses.get_mut(key) {
+            egress.track = track;
+            egress.unseen = true;
+            egress.reported = None;
+        }
+        if let Some(new) = track.and_then(|id| self.tracks.get_mut(&id)) {
+            new.bound.push(key);
+        }
+        self.reallocate(now, peer, out);
+    }
+
+    fn track_removed(&mut self, id: TrackId) {
+        let Some(track) = self.tracks.remove(&id) else { return };
+        for key in track.bound {
+            if let Some(egress) = self.egresses.get_mut(key) {
+                egress.track = None;
+                egress.state = State::Paused;
+                egress.reported = None;
+            }
+        }
+    }
+
+    fn peer_gone(&mut self, now: Instant, peer: PeerKey, out: &mut Vec<Output>) {
+        let Some(state) = self.peers.remove(&peer) else { return };
+        for key in state.slots.into_values() {
+            self.set_state(now, key, State::Paused, out);
+            let bound = self.egresses.remove(key).and_then(|egress| egress.track);
+            if let Some(track) = bound.and_then(|id| self.tracks.get_mut(&id)) {
+                track.bound.retain(|&other| other != key);
+            }
+        }
+        // A state told to a peer that is gone would reach nobody.
+        out.retain(|output| !matches!(output, Output::StreamState { peer: p, .. } if *p == peer));
+    }
+
+    fn muted(&mut self, now: Instant, id: TrackId, muted: bool, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let unmuted = std::mem::replace(&mut track.muted, muted) && !muted;
+        // An encoder that starts again may go on from its last frame, which receivers have long dropped.
+        if unmuted && track.kind == Kind::Video {
+            let served: Vec<Layer> =
+                (0..).map(Layer).zip(&track.layers).filter(|(_, l)| !l.sinks.is_empty()).map(|(l, _)| l).collect();
+            for layer in served {
+                self.need_keyframe(now, id, layer, out);
+            }
+        }
+    }
+
+    fn pipe_interest(&mut self, now: Instant, pipe: ShardId, id: TrackId, wanted: LayerSet, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        // A pipe never feeds a pipe: a track that came by one is wanted only by peers.
+        if matches!(track.upstream, Upstream::Pipe(_)) {
+            return;
+        }
+        for (layer, state) in (0..).map(Layer).zip(&mut track.layers) {
+            let present = state.pipes.contains(&pipe);
+            if wanted.contains(layer) && !present {
+                state.pipes.push(pipe);
+                if let Some(report) = state.report {
+                    out.push(Output::Pipe { pipe, item: PipeItem::Report { track: id, layer, report } });
+                }
+            } else if !wanted.contains(layer) && present {
+                state.pipes.retain(|&other| other != pipe);
+            }
+        }
+        self.update_wanted(now, id, out);
+    }
+
+    /// Decides anew what each of a peer's slots should carry.
+    fn reallocate(&mut self, now: Instant, peer: PeerKey, out: &mut Vec<Output>) {
+        let Some(state) = self.peers.get(&peer) else { return };
+        let mut video = Vec::new();
+        let mut audio = Vec::new();
+        for &key in state.slots.values() {
+            let Some(egress) = self.egresses.get(key) else { continue };
+            let Some(track) = egress.track.and_then(|id| self.tracks.get(&id)) else { continue };
+            if track.kind == Kind::Audio {
+                audio.push(key);
+                continue;
+            }
+            let item = state.view.as_ref().and_then(|view| view.get(&track.id));
+            // What no view could name yet starts small, so that a first picture is there soon.
+            let unnamed = ViewItem { track: track.id, height: PixelHeight(0), visible: egress.unseen, priority: 0 };
+            video.push((key, *item.unwrap_or(&unnamed), track.offers()));
+        }
+        // The order of slots keeps equal priorities stable.
+        video.sort_by_key(|(key, ..)| *key);
+        let wishes: Vec<Wish<'_>> = video
+            .iter()
+            .map(|(_, item, offers)| Wish { offers, height: item.height, visible: item.visible, priority: item.priority })
+            .collect();
+        let mut targets = Vec::new();
+        layers::allocate(state.budget, &wishes, &mut targets);
+        for ((key, _, offers), target) in video.iter().zip(targets) {
+            let target = match target {
+                Target::Paused => None,
+                Target::Layer(layer) => Some(layer),
+            };
+            self.aim(now, *key, target, target.map(|layer| layers::available(offers, layer)), out);
+        }
+        for key in audio {
+            self.aim(now, key, Some(Layer(0)), Some(Layer(0)), out);
+        }
+    }
+
+    /// Turns an egress toward `now_layer`, and asks the publisher for `target`, which may not flow yet.
+    fn aim(&mut self, now: Instant, key: EgressKey, target: Option<Layer>, layer: Option<Layer>, out: &mut Vec<Output>) {
+        let Some(egress) = self.egresses.get_mut(key) else { return };
+        egress.target = target;
+        let state = egress.state.toward(layer);
+        self.set_state(now, key, state, out);
+        let track = self.egresses.get(key).and_then(|egress| egress.track);
+        if let Some(id) = track {
+            self.update_wanted(now, id, out);
+        }
+    }
+
+    /// Moves an egress to `state`: its layers' sinks, its keyframe need and the member's knowledge follow.
+    fn set_state(&mut self, now: Instant, key: EgressKey, state: State, out: &mut Vec<Output>) {
+        let Some(egress) = self.egresses.get_mut(key) else { return };
+        let before = std::mem::replace(&mut egress.state, state);
+        let Some(id) = egress.track else { return };
+        if let Some(news) = egress.news() {
+            out.push(Output::StreamState { peer: egress.peer, slot: egress.slot, track: id, state: news });
+        }
+        if before == state {
+            return;
+        }
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        for layer in before.layers().into_iter().flatten().filter(|&layer| !state.layers().contains(&Some(layer))) {
+            if let Some(layer) = track.layer_mut(layer) {
+                layer.sinks.retain(|&other| other != key);
+            }
+        }
+        for layer in state.layers().into_iter().flatten().filter(|&layer| !before.layers().contains(&Some(layer))) {
+            if let Some(layer) = track.layer_mut(layer) {
+                layer.sinks.push(key);
+            }
+        }
+        if track.kind == Kind::Video
+            && let Some(layer) = state.awaits()
+            && before.awaits() != Some(layer)
+        {
+            self.need_keyframe(now, id, layer, out);
+        }
+    }
+
+    /// Tells the upstream which layers are wanted, when that changed.
+    fn update_wanted(&mut self, now: Instant, id: TrackId, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get(&id) else { return };
+        let mut wanted = track.pipe_interest();
+        for egress in track.bound.iter().filter_map(|&key| self.egresses.get(key)) {
+            for layer in egress.state.layers().into_iter().chain([egress.target]).flatten() {
+                wanted = wanted.with(layer);
+            }
+        }
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        if let Some(layers) = track.ask_for(now, wanted) {
+            out.push(Output::Wanted { upstream: track.upstream, track: id, layers });
+        }
+    }
+
+    fn timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.review_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.review_at = (!self.tracks.is_empty()).then_some(now + REVIEW);
+        let refresh = self.refresh_at.is_none_or(|at| now >= at);
+        if refresh {
+            self.refresh_at = Some(now + REFRESH);
+        }
+        let ids: Vec<TrackId> = self.tracks.keys().copied().collect();
+        let mut levels = Vec::new();
+        for id in ids {
+            self.update_wanted(now, id, out);
+            let Some(track) = self.tracks.get_mut(&id) else { continue };
+            let mut stopped = false;
+            for layer in &mut track.layers {
+                stopped |= layer.went_idle(now);
+            }
+            if refresh {
+                if let (Upstream::Pipe(_), Some(layers)) = (track.upstream, track.asked()) {
+                    out.push(Output::Wanted { upstream: track.upstream, track: id, layers });
+                }
+                if let (Upstream::Peer(_), Kind::Audio, false) = (track.upstream, track.kind, track.muted) {
+                    levels.extend(track.loudness.level(now).map(|level| (id, level)));
+                }
+            }
+            if stopped && track.layers.len() > 1 {
+                self.reallocate_all(now, id, out);
+            }
+            self.ask_again(now, id, out);
+        }
+        // Silence is told once.
+        if refresh && (std::mem::replace(&mut self.loud, !levels.is_empty()) || !levels.is_empty()) {
+            levels.sort_by_key(|&(_, level)| std::cmp::Reverse(level));
+            out.push(Output::Levels { levels });
+        }
+    }
+
+    /// Decides anew for everybody who is bound to a track.
+    fn reallocate_all(&mut self, now: Instant, id: TrackId, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get(&id) else { return };
+        let mut peers: Vec<PeerKey> = track.bound.iter().filter_map(|&key| self.egresses.get(key)).map(|e| e.peer).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        for peer in peers {
+            self.reallocate(now, peer, out);
+        }
+    }
+}

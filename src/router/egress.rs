@@ -1,0 +1,131 @@
+//! One slot of one peer: what it carries, in which state, and in which numbering. Owns the state machine of a subscription;
+//! the numbering itself is `rtp::rewrite`'s.
+
+use rand::RngExt;
+
+use super::event::PeerKey;
+use super::view::StreamState;
+use crate::id::{Slot, TrackId};
+use crate::rtp::Layer;
+use crate::rtp::rewrite::Rewriter;
+
+/// Where a router keeps an [`Egress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct EgressKey(u32);
+
+/// One outgoing stream: it outlives the tracks it carries, as its SSRC does.
+#[derive(Debug)]
+pub(super) struct Egress {
+    pub(super) peer: PeerKey,
+    pub(super) slot: Slot,
+    pub(super) track: Option<TrackId>,
+    /// What the policy chose; `state` is on its way there, or bridges it while it does not flow.
+    pub(super) target: Option<Layer>,
+    pub(super) state: State,
+    /// Sources are named by [`super::track::LayerState::stream`].
+    pub(super) rewriter: Rewriter<u32>,
+    /// Bound after the peer's last view, which could not name it.
+    pub(super) unseen: bool,
+    pub(super) reported: Option<StreamState>,
+}
+
+/// What an egress does with its track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// No track, off screen, or no budget.
+    Paused,
+    /// Nothing is sent until this layer's keyframe.
+    AwaitingKeyframe(Layer),
+    /// `next` is sent from its keyframe on; until then `layer`.
+    Forwarding { layer: Layer, next: Option<Layer> },
+}
+
+impl State {
+    /// The layers whose packets it must see.
+    pub(super) fn layers(self) -> [Option<Layer>; 2] {
+        match self {
+            Self::Paused => [None, None],
+            Self::AwaitingKeyframe(layer) => [Some(layer), None],
+            Self::Forwarding { layer, next } => [Some(layer), next],
+        }
+    }
+
+    /// The layer whose keyframe it waits for.
+    pub(super) fn awaits(self) -> Option<Layer> {
+        match self {
+            Self::Paused => None,
+            Self::AwaitingKeyframe(layer) => Some(layer),
+            Self::Forwarding { next, .. } => next,
+        }
+    }
+
+    /// The state that leads to `target`, or to silence. Never stops a stream that flows before the next one can start.
+    #[must_use]
+    pub(super) fn toward(self, target: Option<Layer>) -> Self {
+        match (self, target) {
+            (_, None) => Self::Paused,
+            (Self::Paused | Self::AwaitingKeyframe(_), Some(target)) => Self::AwaitingKeyframe(target),
+            (Self::Forwarding { layer, .. }, Some(target)) if layer == target => Self::Forwarding { layer, next: None },
+            (Self::Forwarding { layer, .. }, Some(target)) => Self::Forwarding { layer, next: Some(target) },
+        }
+    }
+}
+
+impl Egress {
+    pub(super) fn new(peer: PeerKey, slot: Slot, rng: &mut impl rand::Rng) -> Self {
+        Self {
+            peer,
+            slot,
+            track: None,
+            target: None,
+            state: State::Paused,
+            rewriter: Rewriter::new(rng.random(), rng.random()),
+            unseen: true,
+            reported: None,
+        }
+    }
+
+    /// What the member should be told, when that changed.
+    pub(super) fn news(&mut self) -> Option<StreamState> {
+        let state = match self.state {
+            State::Paused => StreamState::Paused,
+            State::AwaitingKeyframe(_) => return None,
+            State::Forwarding { layer, .. } => StreamState::Forwarding(layer),
+        };
+        (self.reported.replace(state) != Some(state)).then_some(state)
+    }
+}
+
+/// All egresses of a router. Keys are used again.
+#[derive(Debug, Default)]
+pub(super) struct Egresses {
+    entries: Vec<Option<Egress>>,
+    free: Vec<EgressKey>,
+}
+
+impl Egresses {
+    pub(super) fn insert(&mut self, egress: Egress) -> EgressKey {
+        if let Some(key) = self.free.pop()
+            && let Some(entry) = self.entries.get_mut(key.0 as usize)
+        {
+            *entry = Some(egress);
+            return key;
+        }
+        self.entries.push(Some(egress));
+        EgressKey(self.entries.len() as u32 - 1)
+    }
+
+    pub(super) fn get(&self, key: EgressKey) -> Option<&Egress> {
+        self.entries.get(key.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, key: EgressKey) -> Option<&mut Egress> {
+        self.entries.get_mut(key.0 as usize)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, key: EgressKey) -> Option<Egress> {
+        let egress = self.entries.get_mut(key.0 as usize)?.take()?;
+        self.free.push(key);
+        Some(egress)
+    }
+}

@@ -1,0 +1,164 @@
+//! The way of a packet through the router, and of the feedback back: the hot path. Owns switching at keyframes and answering
+//! losses; which layer an egress should carry was decided before (`Router::reallocate`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Router;
+use super::egress::{EgressKey, State};
+use super::event::{Output, PeerKey, PipeItem, Upstream};
+use super::track::LayerState;
+use crate::id::{Slot, TrackId};
+use crate::rtp::clock::SenderClock;
+use crate::rtp::rewrite::Timestamping;
+use crate::rtp::{Kind, Layer, Packet};
+
+impl Router {
+    pub(super) fn packet(&mut self, now: Instant, id: TrackId, layer: Layer, packet: Arc<Packet>, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        if let Some(level) = packet.ext.audio_level {
+            track.loudness.record(now, level);
+        }
+        let simulcast = track.layers.len() > 1;
+        let Some(state) = track.layer_mut(layer) else { return };
+        let started = state.record(now, packet.payload.len());
+        state.history.push(Arc::clone(&packet));
+        for &pipe in &state.pipes {
+            out.push(Output::Pipe { pipe, item: PipeItem::Packet { track: id, layer, packet: Arc::clone(&packet) } });
+        }
+        let starts = track.kind == Kind::Audio || packet.frame.starts_keyframe;
+        if starts && let Some(state) = track.layer_mut(layer) {
+            state.need.clear();
+        }
+        // The list is taken out while egresses change, and the layers' lists with them.
+        let Some(state) = track.layer_mut(layer) else { return };
+        let sinks = std::mem::take(&mut state.sinks);
+        let mut switched = Vec::new();
+        for &key in &sinks {
+            let Some(egress) = self.egresses.get_mut(key) else { continue };
+            if egress.state.awaits() == Some(layer) {
+                if starts {
+                    switched.push(key);
+                }
+                continue;
+            }
+            // A packet of padding only is the publisher's probe: it ends here, and its number with it.
+            let place = match packet.payload.is_empty() {
+                false => egress.rewriter.forward(state.stream, &packet),
+                true => egress.rewriter.skip(state.stream, &packet),
+            };
+            if let Some(rewritten) = place {
+                out.push(Output::Forward { peer: egress.peer, slot: egress.slot, packet: Arc::clone(&packet), rewritten });
+            }
+        }
+        state.sinks = sinks;
+        for key in switched {
+            self.switch(now, id, layer, key, &packet, out);
+        }
+        if started && simulcast {
+            self.reallocate_all(now, id, out);
+        }
+    }
+
+    /// Starts an egress on `layer` with a keyframe's first packet, unless the timestamps can't be mapped yet.
+    fn switch(&mut self, now: Instant, id: TrackId, layer: Layer, key: EgressKey, packet: &Packet, out: &mut Vec<Output>) {
+        let (Some(track), Some(egress)) = (self.tracks.get(&id), self.egresses.get_mut(key)) else { return };
+        let Some(new) = track.layer(layer) else { return };
+        let before = egress.rewriter.current().map(|(stream, _)| stream);
+        let old = track.layers.iter().find(|layer| Some(layer.stream) == before);
+        let timestamping = match (old, new.report) {
+            (Some(old), _) if old.stream == new.stream => Timestamping::Mapped { delta: 0 },
+            (Some(LayerState { report: Some(old), .. }), Some(report)) => Timestamping::Mapped { delta: report.delta_to(old) },
+            // Two layers of one source: without both reports the picture would jump in time, so keep the one that flows.
+            (Some(old), _) if old.flows && matches!(egress.state, State::Forwarding { .. }) => {
+                return self.need_keyframe(now, id, layer, out);
+            }
+            _ => Timestamping::Elapsed,
+        };
+        egress.rewriter.start(new.stream, packet, timestamping);
+        // Packets after the keyframe's first may have come before it.
+        for packet in new.history.from(packet.seq) {
+            if let Some(rewritten) = egress.rewriter.forward(new.stream, packet) {
+                out.push(Output::Forward { peer: egress.peer, slot: egress.slot, packet: Arc::clone(packet), rewritten });
+            }
+        }
+        self.set_state(now, key, State::Forwarding { layer, next: None }, out);
+        self.update_wanted(now, id, out);
+    }
+
+    pub(super) fn report(&mut self, id: TrackId, layer: Layer, report: SenderClock, out: &mut Vec<Output>) {
+        let Some(state) = self.tracks.get_mut(&id).and_then(|track| track.layer_mut(layer)) else { return };
+        state.report = Some(report);
+        for &pipe in &state.pipes {
+            out.push(Output::Pipe { pipe, item: PipeItem::Report { track: id, layer, report } });
+        }
+    }
+
+    /// The publisher's encoder was replaced: those who were served wait for its first keyframe.
+    pub(super) fn layer_restarted(&mut self, now: Instant, id: TrackId, layer: Layer, out: &mut Vec<Output>) {
+        self.next_stream = self.next_stream.wrapping_add(1);
+        let stream = self.next_stream;
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let Some(state) = track.layer_mut(layer) else { return };
+        state.restart(stream);
+        for &pipe in &state.pipes {
+            out.push(Output::Pipe { pipe, item: PipeItem::LayerRestarted { track: id, layer } });
+        }
+        for key in state.sinks.clone() {
+            let Some(egress) = self.egresses.get_mut(key) else { continue };
+            if let State::Forwarding { layer: current, next } = egress.state
+                && current == layer
+            {
+                self.set_state(now, key, State::AwaitingKeyframe(next.unwrap_or(layer)), out);
+            }
+        }
+    }
+
+    pub(super) fn nack(&mut self, now: Instant, peer: PeerKey, slot: Slot, rtt: Duration, lost: &[u16], out: &mut Vec<Output>) {
+        let Some(&key) = self.peers.get(&peer).and_then(|state| state.slots.get(&slot)) else { return };
+        let Some(egress) = self.egresses.get_mut(key) else { return };
+        let Some(track) = egress.track.and_then(|id| self.tracks.get(&id)) else { return };
+        for &seq in lost {
+            let Some(sent) = egress.rewriter.retransmit(seq, now, rtt) else { continue };
+            let layer = track.layers.iter().find(|layer| layer.stream == sent.source);
+            let Some(packet) = layer.and_then(|layer| layer.history.get(sent.seq)) else { continue };
+            let Some(rewritten) = egress.rewriter.again(&sent, packet) else { continue };
+            out.push(Output::Retransmit { peer, slot, packet: Arc::clone(packet), rewritten });
+        }
+    }
+
+    pub(super) fn keyframe_wanted(&mut self, now: Instant, peer: PeerKey, slot: Slot, out: &mut Vec<Output>) {
+        let Some(&key) = self.peers.get(&peer).and_then(|state| state.slots.get(&slot)) else { return };
+        let Some(egress) = self.egresses.get(key) else { return };
+        let (Some(id), State::Forwarding { layer, .. }) = (egress.track, egress.state) else { return };
+        self.need_keyframe(now, id, layer, out);
+    }
+
+    pub(super) fn need_keyframe(&mut self, now: Instant, id: TrackId, layer: Layer, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let upstream = track.upstream;
+        if track.kind == Kind::Audio {
+            return;
+        }
+        let Some(state) = track.layer_mut(layer) else { return };
+        state.need.raise();
+        if state.need.ask(now) {
+            out.push(Output::RequestKeyframe { upstream, track: id, layer });
+        }
+    }
+
+    /// Repeats requests whose keyframe has not come while anybody still needs it.
+    pub(super) fn ask_again(&mut self, now: Instant, id: TrackId, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let upstream = track.upstream;
+        for (layer, state) in (0..).map(Layer).zip(&mut track.layers) {
+            // A layer nobody gets needs nothing; behind a pipe the need is known there and told again.
+            if state.sinks.is_empty() && (state.pipes.is_empty() || !matches!(upstream, Upstream::Peer(_))) {
+                state.need.clear();
+            }
+            if state.need.ask(now) {
+                out.push(Output::RequestKeyframe { upstream, track: id, layer });
+            }
+        }
+    }
+}

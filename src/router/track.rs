@@ -1,0 +1,236 @@
+//! A track and its layers, as a router keeps them: history, clock, who is served, who wants what. Owns that bookkeeping;
+//! the decisions are `policy`'s, the packet walk is `router::forward`'s.
+
+use std::time::{Duration, Instant};
+
+use super::egress::EgressKey;
+use super::event::{NewTrack, Upstream};
+use crate::id::{ShardId, TrackId};
+use crate::policy::keyframe;
+use crate::policy::layers::Offer;
+use crate::policy::speaker::Loudness;
+use crate::rtp::clock::SenderClock;
+use crate::rtp::history::{History, Limits};
+use crate::rtp::{Kind, Layer, LayerInfo, LayerSet};
+use crate::units::{Bitrate, PixelHeight};
+
+/// A layer without a packet for this long does not flow. Shorter switches away from a stalled layer sooner; longer forgives a
+/// screen share of one frame a second.
+const IDLE: Duration = Duration::from_millis(1_500);
+
+/// How long a layer nobody wants any more is still asked for. Shorter saves the publisher's uplink; longer spares a keyframe
+/// when a tile comes back.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What is kept of a video layer to answer losses from: three round trips of 500 ms. More answers later NACKs, which arrive too
+/// late to be shown.
+const KEPT_VIDEO: Limits = Limits { packets: 2_048, bytes: 2 << 20, age: Duration::from_millis(1_500) };
+
+/// Audio is not sent again; a switch replays what overtook its first packet.
+const KEPT_AUDIO: Limits = Limits { packets: 32, bytes: 16 << 10, age: Duration::from_millis(200) };
+
+/// The lowest layer's height where the publisher told none; each further one doubles it.
+const ASSUMED_HEIGHT: u32 = 180;
+
+/// One audio or video source of the room.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) id: TrackId,
+    pub(super) kind: Kind,
+    pub(super) upstream: Upstream,
+    pub(super) muted: bool,
+    pub(super) layers: Vec<LayerState>,
+    /// Every egress bound to it, served or paused.
+    pub(super) bound: Vec<EgressKey>,
+    pub(super) loudness: Loudness,
+    asked: Option<LayerSet>,
+    shrink_at: Option<Instant>,
+}
+
+/// One encoding of a track.
+#[derive(Debug)]
+pub(super) struct LayerState {
+    pub(super) info: LayerInfo,
+    /// Names the numbering of the packets now held; drawn anew when it restarts.
+    pub(super) stream: u32,
+    pub(super) history: History,
+    pub(super) report: Option<SenderClock>,
+    pub(super) need: keyframe::Need,
+    /// Those that get its packets, or wait for its keyframe.
+    pub(super) sinks: Vec<EgressKey>,
+    pub(super) pipes: Vec<ShardId>,
+    pub(super) last_packet: Option<Instant>,
+    pub(super) flows: bool,
+    rate: RateMeter,
+}
+
+impl Track {
+    pub(super) fn new(new: NewTrack, next_stream: &mut u32) -> Self {
+        let audio = new.kind == Kind::Audio;
+        let layers = new.layers.into_iter().take(Layer::MAX).map(|info| {
+            *next_stream = next_stream.wrapping_add(1);
+            LayerState {
+                info,
+                stream: *next_stream,
+                history: History::new(if audio { KEPT_AUDIO } else { KEPT_VIDEO }),
+                report: None,
+                need: keyframe::Need::default(),
+                sinks: Vec::new(),
+                pipes: Vec::new(),
+                last_packet: None,
+                flows: false,
+                rate: RateMeter::default(),
+            }
+        });
+        let layers: Vec<LayerState> = layers.collect();
+        // A publisher starts with every layer on; the shard behind a pipe sends nothing unasked.
+        let asked = match new.upstream {
+            Upstream::Peer(_) => Some(LayerSet((1u8 << layers.len()).wrapping_sub(1))),
+            Upstream::Pipe(_) => None,
+        };
+        Self {
+            id: new.id,
+            kind: new.kind,
+            upstream: new.upstream,
+            muted: new.muted,
+            layers,
+            bound: Vec::new(),
+            loudness: Loudness::default(),
+            asked,
+            shrink_at: None,
+        }
+    }
+
+    pub(super) fn layer(&self, layer: Layer) -> Option<&LayerState> {
+        self.layers.get(usize::from(layer.0))
+    }
+
+    pub(super) fn layer_mut(&mut self, layer: Layer) -> Option<&mut LayerState> {
+        self.layers.get_mut(usize::from(layer.0))
+    }
+
+    /// The layers as the allocation policy sees them.
+    pub(super) fn offers(&self) -> Vec<Offer> {
+        let single = self.layers.len() == 1;
+        let offer = |(index, layer): (usize, &LayerState)| {
+            let height = match layer.info.height.0 {
+                0 => PixelHeight(ASSUMED_HEIGHT << index.min(Layer::MAX)),
+                _ => layer.info.height,
+            };
+            Offer { height, rate: layer.expected_rate(height), active: single || layer.flows }
+        };
+        self.layers.iter().enumerate().map(offer).collect()
+    }
+
+    /// Which layers the pipes want.
+    pub(super) fn pipe_interest(&self) -> LayerSet {
+        let wanted = self.layers.iter().enumerate().filter(|(_, layer)| !layer.pipes.is_empty());
+        wanted.fold(LayerSet::EMPTY, |set, (index, _)| set.with(Layer(index as u8)))
+    }
+
+    /// What to tell the upstream when `wanted` is wanted now: more at once, less after a while. `None` while it knows.
+    pub(super) fn ask_for(&mut self, now: Instant, wanted: LayerSet) -> Option<LayerSet> {
+        let Some(asked) = self.asked else {
+            self.asked = Some(wanted);
+            return Some(wanted);
+        };
+        if wanted == asked {
+            self.shrink_at = None;
+            return None;
+        }
+        let shrink_at = *self.shrink_at.get_or_insert(now + LINGER);
+        let told = if now >= shrink_at { wanted } else { asked.union(wanted) };
+        if told == wanted {
+            self.shrink_at = None;
+        }
+        (self.asked.replace(told) != Some(told)).then_some(told)
+    }
+
+    /// What the upstream was told last.
+    pub(super) fn asked(&self) -> Option<LayerSet> {
+        self.asked
+    }
+}
+
+impl LayerState {
+    /// Counts a packet in; true when the layer did not flow before.
+    pub(super) fn record(&mut self, now: Instant, bytes: usize) -> bool {
+        self.last_packet = Some(now);
+        self.rate.record(now, bytes);
+        !std::mem::replace(&mut self.flows, true)
+    }
+
+    /// True when it stopped flowing since the last call.
+    pub(super) fn went_idle(&mut self, now: Instant) -> bool {
+        let idle = self.last_packet.is_none_or(|last| now.saturating_duration_since(last) > IDLE);
+        idle && std::mem::replace(&mut self.flows, false)
+    }
+
+    /// Another numbering begins.
+    pub(super) fn restart(&mut self, stream: u32) {
+        self.stream = stream;
+        self.history.clear();
+        self.report = None;
+    }
+
+    fn expected_rate(&self, height: PixelHeight) -> Bitrate {
+        let declared = if self.info.max.0 > 0 { self.info.max } else { Bitrate(u64::from(height.0).pow(2) * 3) };
+        if self.flows { self.rate.measured().unwrap_or(declared) } else { declared }
+    }
+}
+
+/// Bitrate over the last one to two seconds.
+#[derive(Debug, Default)]
+struct RateMeter {
+    since: Option<Instant>,
+    bytes: u64,
+    rate: Option<Bitrate>,
+}
+
+impl RateMeter {
+    fn record(&mut self, now: Instant, bytes: usize) {
+        let since = *self.since.get_or_insert(now);
+        let passed = now.saturating_duration_since(since);
+        if passed >= Duration::from_secs(1) {
+            self.rate = Some(Bitrate((self.bytes as f64 * 8.0 / passed.as_secs_f64()) as u64));
+            self.since = Some(now);
+            self.bytes = 0;
+        }
+        self.bytes += bytes as u64;
+    }
+
+    fn measured(&self) -> Option<Bitrate> {
+        self.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::event::PeerKey;
+
+    fn track(layers: usize) -> Track {
+        let new = NewTrack {
+            id: TrackId(1),
+            kind: Kind::Video,
+            layers: vec![LayerInfo::default(); layers],
+            muted: false,
+            upstream: Upstream::Peer(PeerKey(0)),
+        };
+        Track::new(new, &mut 0)
+    }
+
+    #[test]
+    fn more_is_asked_at_once_and_less_after_a_while() {
+        let start = Instant::now();
+        let (low, high) = (LayerSet::of(Layer(0)), LayerSet::of(Layer(2)));
+        let mut track = track(3);
+        track.asked = Some(low);
+        assert_eq!(track.ask_for(start, high), Some(low.union(high)));
+        assert_eq!(track.ask_for(start + LINGER / 2, high), None);
+        assert_eq!(track.ask_for(start + LINGER, high), Some(high));
+        assert_eq!(track.ask_for(start + LINGER, LayerSet::EMPTY), None);
+        assert_eq!(track.ask_for(start + LINGER + LINGER / 2, high), None, "a wish that comes back is never told");
+        assert_eq!(track.ask_for(start + LINGER * 3, high), None);
+    }
+}
