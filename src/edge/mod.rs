@@ -7,3 +7,4 @@ pub mod negotiate;
 pub mod peer;
 pub mod plan;
 pub mod sdp;
+pub mod token;
