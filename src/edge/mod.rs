@@ -1,6 +1,7 @@
 //! Browsers. Signaling speaks `message` over a WebSocket and SDP; what they settle becomes a `plan`; a `peer` obeys it and
 //! carries the packets. Signaling (hub, session, negotiate) is pure; `signal` is its shell.
 
+pub mod hub;
 pub mod media;
 pub mod message;
 pub mod negotiate;

@@ -1,0 +1,109 @@
+//! One room: its members in order of their arrival, its tracks in order of their publishing, its newest chat, its speakers.
+//! Owns the tables; `edge::hub` keeps them true.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use super::speakers::Speakers;
+use crate::edge::media::{Origin, TrackSpec};
+use crate::edge::message::{Chat, Track};
+use crate::id::{Identity, MemberId, RoomId, ShardId, TrackId};
+use crate::rtp::LayerInfo;
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) id: RoomId,
+    pub(super) members: Vec<MemberId>,
+    pub(super) by_identity: BTreeMap<Identity, MemberId>,
+    pub(super) tracks: Vec<RoomTrack>,
+    /// How many members each shard has; none that has none.
+    pub(super) shards: BTreeMap<ShardId, usize>,
+    pub(super) chat: VecDeque<Chat>,
+    pub(super) chats: u64,
+    pub(super) speakers: Speakers,
+    pub(super) speakers_decided: Option<Instant>,
+    pub(super) opened: Instant,
+}
+
+/// A published track with what members need not know.
+#[derive(Debug)]
+pub(super) struct RoomTrack {
+    pub(super) info: Track,
+    pub(super) owner: MemberId,
+    pub(super) shard: ShardId,
+    pub(super) layers: Vec<LayerInfo>,
+    /// The rids somebody watches, once the publisher was told.
+    pub(super) active: Option<Vec<String>>,
+}
+
+impl Room {
+    pub(super) fn new(id: RoomId, now: Instant) -> Self {
+        Self {
+            id,
+            members: Vec::new(),
+            by_identity: BTreeMap::new(),
+            tracks: Vec::new(),
+            shards: BTreeMap::new(),
+            chat: VecDeque::new(),
+            chats: 0,
+            speakers: Speakers::default(),
+            speakers_decided: None,
+            opened: now,
+        }
+    }
+
+    pub(super) fn track(&self, id: TrackId) -> Option<&RoomTrack> {
+        self.tracks.iter().find(|track| track.info.id == id)
+    }
+
+    pub(super) fn track_mut(&mut self, id: TrackId) -> Option<&mut RoomTrack> {
+        self.tracks.iter_mut().find(|track| track.info.id == id)
+    }
+
+    /// What a member publishes, as others see it.
+    pub(super) fn tracks_of(&self, owner: MemberId) -> Vec<Track> {
+        self.tracks.iter().filter(|track| track.owner == owner).map(|track| track.info.clone()).collect()
+    }
+
+    /// A track as `shard` must know it.
+    pub(super) fn spec(&self, track: &RoomTrack, shard: ShardId) -> TrackSpec {
+        let origin = if shard == track.shard { Origin::Member(track.owner) } else { Origin::Shard(track.shard) };
+        TrackSpec {
+            id: track.info.id,
+            room: self.id.clone(),
+            kind: track.info.kind,
+            source: track.info.source,
+            layers: track.layers.clone(),
+            muted: track.info.muted,
+            origin,
+        }
+    }
+
+    /// Where the next member goes: to the room's fullest shard that has room for it, so that the room stays together, else to
+    /// the least loaded of all.
+    pub(super) fn place(&self, most: usize, loads: &[usize]) -> ShardId {
+        let own = self.shards.iter().filter(|(_, members)| **members < most).max_by_key(|(_, members)| **members);
+        own.map(|(shard, _)| *shard).unwrap_or_else(|| {
+            let least = loads.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(at, _)| at);
+            ShardId(u8::try_from(least).unwrap_or(0))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_stays_on_its_shard_until_that_has_enough_of_it() {
+        let mut room = Room::new(RoomId::new("r"), Instant::now());
+        assert_eq!(room.place(2, &[5, 3, 4]), ShardId(1), "a new room goes where there is least");
+        room.shards.insert(ShardId(0), 1);
+        assert_eq!(room.place(2, &[5, 3, 4]), ShardId(0));
+        room.shards.insert(ShardId(0), 2);
+        assert_eq!(room.place(2, &[5, 3, 4]), ShardId(1));
+        room.shards.extend([(ShardId(0), 1), (ShardId(1), 2)]);
+        assert_eq!(room.place(2, &[5, 3, 4]), ShardId(0), "who left is made up for first");
+    }
+}

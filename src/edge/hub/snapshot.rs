@@ -1,0 +1,116 @@
+//! The rooms of this node as the operator sees them. Plain data for the admin listener.
+
+use serde::Serialize;
+
+use super::member::{Link, Media};
+use super::{Door, Hub};
+use crate::edge::message::Track;
+use crate::id::{Identity, MemberId, NodeId, RegionId, RoomId};
+
+/// Everything at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Snapshot {
+    pub node: NodeId,
+    pub region: RegionId,
+    pub draining: bool,
+    /// Open WebSockets, those without a session included.
+    pub sockets: usize,
+    pub members: usize,
+    pub rooms: Vec<RoomSnapshot>,
+    pub counters: Counters,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoomSnapshot {
+    pub id: RoomId,
+    pub age_s: u64,
+    pub members: Vec<MemberSnapshot>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemberSnapshot {
+    pub id: MemberId,
+    pub identity: Identity,
+    pub name: String,
+    pub region: RegionId,
+    pub shard: u8,
+    pub hidden: bool,
+    /// It has no socket and is waited for.
+    pub away: bool,
+    /// `idle`, `connecting`, `up` or `down`.
+    pub media: &'static str,
+    pub age_s: u64,
+    pub rtt_ms: Option<u32>,
+    /// The worse of both directions, as a share of 1.
+    pub loss: Option<f32>,
+    pub tracks: Vec<Track>,
+    /// Receive slots: how many carry something, and how many there are.
+    pub slots_bound: usize,
+    pub slots: usize,
+}
+
+/// What happened since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    pub joins: u64,
+    pub leaves: u64,
+    pub replaced: u64,
+    /// Sessions that nobody came back for in time.
+    pub timed_out: u64,
+    pub resumes: u64,
+    /// Resumes that could not be: the session was over, or the secret wrong.
+    pub resumes_missed: u64,
+    /// Requests answered with `err`, refused hellos included.
+    pub refused: u64,
+    /// Frames that were no messages.
+    pub malformed: u64,
+    /// Data channel messages, one per receiver.
+    pub data_relayed: u64,
+    /// Dropped for their size, their rate or a missing grant.
+    pub data_dropped: u64,
+}
+
+impl Hub {
+    /// The rooms as they are.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            node: self.config.node.clone(),
+            region: self.config.region.clone(),
+            draining: self.door != Door::Open,
+            sockets: self.conns.len(),
+            members: self.members.len(),
+            rooms: self.rooms.keys().filter_map(|id| self.room_snapshot(id)).collect(),
+            counters: self.counters,
+        }
+    }
+
+    fn room_snapshot(&self, id: &RoomId) -> Option<RoomSnapshot> {
+        let room = self.rooms.get(id)?;
+        let members = room.members.iter().filter_map(|id| {
+            let member = self.members.get(id)?;
+            Some(MemberSnapshot {
+                id: member.id,
+                identity: member.access.identity.clone(),
+                name: member.name.clone(),
+                region: self.config.region.clone(),
+                shard: member.shard.0,
+                hidden: member.hidden(),
+                away: matches!(member.link, Link::Away { .. }),
+                media: match member.media {
+                    Media::Idle => "idle",
+                    Media::Connecting => "connecting",
+                    Media::Up => "up",
+                    Media::Down(_) => "down",
+                },
+                age_s: self.now.saturating_duration_since(member.joined).as_secs(),
+                rtt_ms: member.quality.map(|quality| quality.rtt_ms),
+                loss: member.quality.map(|quality| quality.loss_up.max(quality.loss_down)),
+                tracks: room.tracks_of(member.id),
+                slots_bound: member.slots.bindings().filter(|(_, _, track)| track.is_some()).count(),
+                slots: member.slots.bindings().count(),
+            })
+        });
+        let age = self.now.saturating_duration_since(room.opened).as_secs();
+        Some(RoomSnapshot { id: room.id.clone(), age_s: age, members: members.collect() })
+    }
+}
