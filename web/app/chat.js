@@ -1,0 +1,127 @@
+// Written words: the log, whom to write to, and what is still on its way. Text from members is only ever text; links become links
+// by building elements, never markup.
+
+import { Avatar } from "./avatar.js";
+import { clock } from "./format.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { Icon } from "./icons.js";
+
+/** @typedef {{ key: string, text: string, to: string | undefined, failed: string }} Unsent */
+
+/** Messages of one sender within this stand under one name. */
+const TOGETHER = 120_000;
+
+/** @param {string} text */
+function linked(text) {
+  return text.split(/(https?:\/\/[^\s<>"]+[^\s<>".,;:!?)])/g).map((part, index) =>
+    index % 2 === 1 ? html`<a key=${index} href=${part} target="_blank" rel="noopener noreferrer nofollow">${part}</a>` : part,
+  );
+}
+
+/**
+ * @param {object} props
+ * @param {import("../weir.js").Room} props.room
+ * @param {Unsent[]} props.unsent
+ * @param {string | null} props.to Whom to write to; null is everybody.
+ * @param {(to: string | null) => void} props.onTo
+ * @param {(text: string, to: string | null) => void} props.onSend
+ * @param {(unsent: Unsent) => void} props.onRetry
+ */
+export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
+  const [draft, setDraft] = useState("");
+  const log = useRef(/** @type {HTMLElement | null} */ (null));
+  const field = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
+  const atEnd = useRef(true);
+  const { local, members } = room;
+  const recipient = to !== null && members.has(to) ? to : null;
+
+  useEffect(() => field.current?.focus(), []);
+  useEffect(() => {
+    if (to !== null) field.current?.focus();
+  }, [to]);
+  useLayoutEffect(() => {
+    if (atEnd.current && log.current) log.current.scrollTop = log.current.scrollHeight;
+  }, [room.chat.length, unsent.length]);
+
+  const send = () => {
+    const text = draft.trim();
+    if (!text) return;
+    atEnd.current = true;
+    onSend(text, recipient);
+    setDraft("");
+  };
+
+  return html`
+    <div class="chat">
+      <div
+        class="chat-log"
+        ref=${log}
+        role="log"
+        aria-live="polite"
+        aria-label="Messages"
+        tabindex="0"
+        data-testid="chat-log"
+        onScroll=${(/** @type {any} */ { target }) => (atEnd.current = target.scrollHeight - target.scrollTop - target.clientHeight < 40)}
+      >
+        ${room.chat.length === 0 && unsent.length === 0 && html`<p class="empty">Messages are seen by everybody who is in the room, unless you choose one person.</p>`}
+        ${room.chat.map((message, index) => {
+          const before = room.chat[index - 1];
+          const own = message.from === local.pid;
+          const grouped = before?.from === message.from && before.to === message.to && message.at - before.at < TOGETHER;
+          const other = message.to === null ? null : own ? members.get(message.to)?.name ?? "someone" : "you";
+          const identity = own ? local.identity : members.get(message.from)?.identity ?? message.from;
+          return html`<div key=${message.id} class=${`message ${own ? "own" : ""} ${grouped ? "grouped" : ""} ${other ? "private" : ""}`} data-testid="message">
+            ${!grouped &&
+            html`<p class="message-head">
+              <${Avatar} name=${message.name} identity=${identity} size="small" /><b>${own ? "You" : message.name}</b>
+              ${other && html`<span class="private-mark" data-testid="private-mark"><${Icon} name="lock" size=${14} />to ${other}</span>`}
+              <time datetime=${new Date(message.at).toISOString()}>${clock(message.at)}</time>
+            </p>`}
+            <p class="message-text">${linked(message.text)}</p>
+          </div>`;
+        })}
+        ${unsent.map(
+          (each) => html`<div key=${each.key} class="message own unsent" data-testid="unsent">
+            <p class="message-text">${each.text}</p>
+            <p class="message-state">${each.failed ? html`${each.failed} <button class="link" onClick=${() => onRetry(each)}>Try again</button>` : "Sending…"}</p>
+          </div>`,
+        )}
+      </div>
+      <form
+        class="chat-form"
+        onSubmit=${(/** @type {Event} */ event) => {
+          event.preventDefault();
+          send();
+        }}
+      >
+        <label class="to">
+          <span>To</span>
+          <select class="field small" data-testid="chat-to" value=${recipient ?? ""} onChange=${(/** @type {any} */ event) => onTo(event.target.value || null)}>
+            <option value="" selected=${recipient === null}>Everyone</option>
+            ${[...members.values()].map((member) => html`<option key=${member.pid} value=${member.pid} selected=${recipient === member.pid}>${member.name || "Guest"} (private)</option>`)}
+          </select>
+          <${Icon} name="down" size=${16} />
+        </label>
+        <div class="compose">
+          <textarea
+            ref=${field}
+            class="field"
+            rows="1"
+            maxlength="2000"
+            placeholder=${recipient ? `Private message to ${members.get(recipient)?.name}` : "Message everyone"}
+            aria-label="Message"
+            data-testid="chat-input"
+            value=${draft}
+            onInput=${(/** @type {any} */ event) => setDraft(event.target.value)}
+            onKeyDown=${(/** @type {KeyboardEvent} */ event) => {
+              if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+              event.preventDefault();
+              send();
+            }}
+          ></textarea>
+          <button class="round accent" aria-label="Send" data-testid="chat-send" disabled=${!draft.trim()}><${Icon} name="send" size=${20} /></button>
+        </div>
+      </form>
+    </div>
+  `;
+}
