@@ -227,13 +227,15 @@ impl Draft {
         self.extensions.allow_mixed = section.allow_mixed && (self.extensions.allow_mixed || !self.has_media);
         self.has_media = true;
 
+        // Streams are answered on a silent line too: a browser forgets all encodings but the first for good when an answer
+        // lacks them (W3C WebRTC, setting a remote description), and the line may send again.
+        let streams = match kind {
+            Kind::Audio => Vec::new(),
+            Kind::Video => layers::streams(section, &payload_types),
+        };
+        layers::attributes(section, &streams, &mut attributes);
         let track = track.filter(|_| section.direction.sends());
         if let Some(track) = track {
-            let streams = match kind {
-                Kind::Audio => Vec::new(),
-                Kind::Video => layers::streams(section, &payload_types),
-            };
-            layers::attributes(section, &streams, &mut attributes);
             let arranged = layers::arrange(&streams, &track.layers);
             let rids: Vec<String> = arranged.iter().filter_map(|layer| layer.rid.as_deref()).map(str::to_owned).collect();
             // With rids nothing says which SSRC is which layer; the packets do.

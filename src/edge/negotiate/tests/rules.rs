@@ -140,6 +140,17 @@ fn simulcast_takes_the_first_alternative_and_four_layers() {
 }
 
 #[test]
+fn a_silent_line_keeps_its_simulcast_for_when_it_sends_again() {
+    for direction in ["inactive", "sendonly"] {
+        let layers = "a=rid:q send\r\na=rid:f send\r\na=simulcast:send q;f\r\n";
+        let done = Member::new().offers(&offer(&[vp8("0", direction) + layers]), &[]).expect("a good offer");
+        let lines = section(&done.answer, 0);
+        assert!(lines.contains(&"a=inactive") && lines.contains(&"a=simulcast:recv q;f"), "{lines:#?}");
+        assert!(done.plan.receive.is_empty());
+    }
+}
+
+#[test]
 fn two_byte_extension_ids_and_those_we_do_not_know() {
     let mid = "urn:ietf:params:rtp-hdrext:sdes:mid";
     let line = opus("0", "sendrecv")
