@@ -17,7 +17,7 @@ use super::{Codec, sequence};
 /// How many segments are remembered. Raising it answers NACKs that reach further back over many drops.
 const SEGMENTS: usize = 64;
 /// A larger jump of the source is taken for its restart, not for loss that the subscriber should wait for.
-const MAX_JUMP: u64 = 8_192;
+const MAX_JUMP: u64 = sequence::MAX_DROPOUT as u64;
 /// How far two layers' sender reports may disagree with the time that passed before they are taken for nonsense.
 const MAX_MAPPING_ERROR: Duration = Duration::from_secs(5);
 

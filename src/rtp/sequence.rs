@@ -21,6 +21,9 @@ pub const fn newer32(a: u32, b: u32) -> bool {
     distance32(b, a) > 0
 }
 
+/// A sequence number further ahead than this is a new beginning rather than loss (RFC 3550 A.1).
+pub const MAX_DROPOUT: u16 = 3_000;
+
 /// Turns the wire's 16-bit numbers into numbers that never wrap, by taking each to be the one nearest to the highest so
 /// far. The low 16 bits stay the wire's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +33,7 @@ pub struct Unwrapper {
 
 impl Unwrapper {
     /// Extended numbers start above this, so that packets from before the first one that came need no negative numbers.
-    const BASE: u64 = 1 << 16;
+    pub(super) const BASE: u64 = 1 << 16;
 
     /// The extended number of `seq`; from now on the highest, if it is.
     pub fn unwrap(&mut self, seq: u16) -> u64 {
