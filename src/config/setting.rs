@@ -46,6 +46,8 @@ macro_rules! section {
         }
     ) => {
         $(#[doc = $about])+
+        // The same words are printed as comments of a TOML file, where `<…>` around an address would be wrong.
+        #[allow(rustdoc::bare_urls)]
         #[derive(Clone, Debug)]
         pub struct $name {
             $( $(#[doc = $doc])+ pub $field: $kind, )+
