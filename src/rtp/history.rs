@@ -39,6 +39,8 @@ impl History {
     /// or is there already, is not kept.
     pub fn push(&mut self, packet: Arc<Packet>) {
         let (seq, now) = (packet.seq, packet.arrival);
+        // First, since a packet that is not kept has moved the time on all the same.
+        self.expire(now);
         if seq.saturating_sub(self.end()) >= self.limits.packets as u64 {
             self.clear();
         }
