@@ -79,13 +79,13 @@ section! {
     /// What one node takes on before it refuses more.
     Limits as "limits" {
         /// Rooms at a time.
-        rooms: u32 = 5_000,
+        rooms: u32 = 10_000,
         /// Members at a time, over all rooms.
         members: u32 = 10_000,
-        /// Members of one room.
-        room_members: u32 = 500,
+        /// Members of one room. Everybody is told of everybody, so work grows with its square.
+        room_members: u32 = 1_000,
         /// Tracks one member may publish.
-        member_tracks: u32 = 8,
+        member_tracks: u32 = 12,
         /// Open connections to the public listener, those without a session included.
         connections: u32 = 15_000,
     }
@@ -108,6 +108,8 @@ section! {
     Auth as "auth" {
         /// API keys and the secrets that sign their tokens: `keys.NAME = "SECRET"`.
         keys: Keys = Keys::default(),
+        /// How far ahead a token for joining may expire at most, in seconds.
+        max_ttl_s: u32 = 600,
     }
 }
 
@@ -181,6 +183,7 @@ impl Config {
             ("limits.connections", self.limits.connections),
             ("session.ping_ms", self.session.ping_ms),
             ("session.hello_ms", self.session.hello_ms),
+            ("auth.max_ttl_s", self.auth.max_ttl_s),
         ] {
             rule(limit > 0, key, "must be at least 1".into());
         }
