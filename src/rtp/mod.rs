@@ -16,6 +16,7 @@ pub mod rewrite;
 pub mod rtcp;
 pub mod rtx;
 pub mod sequence;
+pub mod twcc;
 
 pub use clock::{Epoch, NtpTime, RemoteClock, SenderClock};
 pub use codec::{Codec, Kind, Layer, LayerInfo, LayerSet, Source};
