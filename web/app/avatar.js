@@ -6,7 +6,10 @@ import { html } from "./html.js";
 function hue(text) {
   let hash = 2166136261;
   for (const char of text) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 16777619);
-  return Math.abs(hash) % 360;
+  // Names that differ in one letter must not look alike.
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39);
+  return ((hash ^ (hash >>> 15)) >>> 0) % 360;
 }
 
 /** @param {string} name */

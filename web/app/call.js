@@ -135,7 +135,7 @@ export function Call({ room, onClosed }) {
   const [chosen, setChosen] = useState(preferences.get);
   const [since] = useState(Date.now);
   const [blocked, setBlocked] = useState(false);
-  const { toasts, toast, dismiss } = useToasts();
+  const { toasts, toast, dismiss, dismissAbout } = useToasts();
   const { rising, rise } = useReactions();
   const stats = useStats(room, statsOn);
   const spoke = useRef(/** @type {Map<string, number>} */ (new Map()));
@@ -146,7 +146,9 @@ export function Call({ room, onClosed }) {
   const actions = useMemo(() => makeActions(room, { setPanel, setSpeakerView, setPinned, setStatsOn, setDialog, setTo, setChosen, toast }), [room]);
 
   useEffect(() => {
-    if (panel === "chat") setUnread(0);
+    if (panel !== "chat") return;
+    setUnread(0);
+    dismissAbout("chat");
   }, [panel]);
 
   useEffect(() => {
@@ -178,6 +180,7 @@ export function Call({ room, onClosed }) {
         toast({
           text: `${message.name}${message.to ? " (private)" : ""}: ${text}`,
           icon: "chat",
+          about: "chat",
           action: { label: "Open", run: () => setPanel("chat") },
         });
       }),

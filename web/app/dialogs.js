@@ -1,11 +1,12 @@
 // Settings and help, as modal dialogs: the browser keeps the focus inside and closes on Escape.
 
-import { html, useEffect, useRef } from "./html.js";
+import { html, useEffect, useRef, useState } from "./html.js";
 import { useDevices } from "./devices.js";
 import { Icon } from "./icons.js";
 import { SHORTCUTS } from "./keys.js";
 import { Meter } from "./meter.js";
 import { DeviceSelect } from "./prejoin.js";
+import { applyTheme, preferences } from "./session.js";
 
 /** @param {{ title: string, onClose: () => void, children: unknown, testid: string }} props */
 function Dialog({ title, onClose, children, testid }) {
@@ -53,6 +54,7 @@ export function Help({ onClose }) {
 export function Settings({ room, actions, chosen, statsOn, onClose }) {
   const microphone = room.local.track("microphone")?.media ?? null;
   const devices = useDevices(microphone?.id);
+  const [theme, setTheme] = useState(preferences.get().theme);
   return html`<${Dialog} title="Settings" onClose=${onClose} testid="settings">
     <div class="settings">
       <p class="settings-label">Camera</p>
@@ -63,6 +65,24 @@ export function Settings({ room, actions, chosen, statsOn, onClose }) {
       ${devices.outputs.length > 0 &&
       html`<p class="settings-label">Speaker</p>
         <${DeviceSelect} label="Speaker" icon="volume" devices=${devices.outputs} value=${chosen.output} onChange=${actions.chooseOutput} testid="settings-output" />`}
+      <p class="settings-label">Colours</p>
+      <div class="choice" role="radiogroup" aria-label="Colours">
+        ${["dark", "light", "system"].map(
+          (each) => html`<label key=${each}
+            ><input
+              type="radio"
+              name="theme"
+              checked=${theme === each}
+              data-testid=${`theme-${each}`}
+              onChange=${() => {
+                preferences.set({ theme: each });
+                applyTheme();
+                setTheme(each);
+              }}
+            /><span>${each[0]?.toUpperCase()}${each.slice(1)}</span></label
+          >`,
+        )}
+      </div>
       <label class="check"><input type="checkbox" checked=${statsOn} onChange=${actions.toggleStats} /><span>Show statistics on every tile</span></label>
     </div>
   </${Dialog}>`;

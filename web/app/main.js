@@ -5,7 +5,7 @@ import { html, render, useEffect, useState } from "./html.js";
 import { Landing } from "./landing.js";
 import { Left } from "./left.js";
 import { Prejoin } from "./prejoin.js";
-import { inCall, rooms } from "./session.js";
+import { applyTheme, inCall, rooms } from "./session.js";
 
 /** @returns {string | null} the room the address names */
 function roomOfAddress() {
@@ -69,4 +69,5 @@ function App() {
   }
 }
 
+applyTheme();
 render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));

@@ -19,13 +19,12 @@ import { Icon } from "./icons.js";
  * @param {string} props.label
  * @param {unknown} props.children What the button shows.
  * @param {string} props.className Of the button.
- * @param {{ title?: string, items: Item[] }[]} props.groups
- * @param {"row" | "list"} [props.shape]
+ * @param {{ title?: string, row?: boolean, items: Item[] }[]} props.groups A row is of symbols, side by side.
  * @param {string} [props.testid]
  * @param {string} [props.align] `start`, `center` or `end`.
  * @param {boolean} [props.below]
  */
-export function Menu({ label, children, className, groups, shape = "list", testid, align = "center", below = false }) {
+export function Menu({ label, children, className, groups, testid, align = "center", below = false }) {
   const [open, setOpen] = useState(false);
   const root = useRef(/** @type {HTMLElement | null} */ (null));
   const button = useRef(/** @type {HTMLElement | null} */ (null));
@@ -64,9 +63,9 @@ export function Menu({ label, children, className, groups, shape = "list", testi
   return html`<div class="menu-root" ref=${root}>
     <button ref=${button} type="button" class=${className} aria-haspopup="menu" aria-expanded=${open} aria-label=${label} title=${label} data-testid=${testid} onClick=${() => setOpen(!open)}>${children}</button>
     ${open &&
-    html`<div class=${`menu menu-${shape} menu-${align} ${below ? "menu-below" : ""}`} role="menu" aria-label=${label} onKeyDown=${walk}>
+    html`<div class=${`menu ${groups.every(({ row }) => row) ? "menu-snug" : ""} menu-${align} ${below ? "menu-below" : ""}`} role="menu" aria-label=${label} onKeyDown=${walk}>
       ${groups.map(
-        ({ title, items: members }, index) => html`<div key=${title ?? index} role="group" aria-label=${title} class="menu-group">
+        ({ title, row, items: members }, index) => html`<div key=${title ?? index} role="group" aria-label=${title} class=${`menu-group ${row ? "menu-row" : ""}`}>
           ${title && html`<p class="menu-title">${title}</p>`}
           ${members.map(
             ({ label: text, onSelect, icon, checked, hint, danger, testid: id }) => html`<button

@@ -30,10 +30,15 @@ function write(storage, key, value) {
 
 /** Name, devices, and whether camera and microphone start on. */
 export const preferences = {
-  get: () => ({ name: "", camera: "", microphone: "", output: "", cameraOn: true, microphoneOn: true, ...read(globalThis.localStorage, PREFERENCES) }),
+  get: () => ({ name: "", camera: "", microphone: "", output: "", cameraOn: true, microphoneOn: true, theme: "dark", ...read(globalThis.localStorage, PREFERENCES) }),
   /** @param {Record<string, unknown>} changes */
   set: (changes) => write(globalThis.localStorage, PREFERENCES, { ...preferences.get(), ...changes }),
 };
+
+/** Dark unless somebody chose otherwise: faces look best on dark. `system` follows the computer. */
+export function applyTheme() {
+  document.documentElement.dataset.theme = preferences.get().theme;
+}
 
 export const rooms = {
   /** @returns {string[]} newest first */

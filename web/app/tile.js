@@ -106,7 +106,7 @@ function TileStats({ tile, stats }) {
     const sent = stats.outbound.find((each) => each.track === track.id);
     if (sent) {
       lines.push(["sends", `${sent.codec ?? "?"}${sent.limitedBy === "none" ? "" : ` · ${sent.limitedBy}`}`]);
-      for (const layer of sent.layers) {
+      for (const layer of [...sent.layers].sort((a, b) => a.width - b.width)) {
         lines.push([layer.rid ?? "one", layer.active && layer.width ? `${layer.width}×${layer.height} ${Math.round(layer.fps)} fps ${kbps(layer.bps)}` : "off"]);
       }
       lines.push(["loss", percent(sent.loss)]);

@@ -3,7 +3,7 @@
 import { html, useCallback, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
 
-/** @typedef {{ key: number, text: string, icon?: any, bad?: boolean, action?: { label: string, run: () => void } }} Toast */
+/** @typedef {{ key: number, text: string, icon?: any, bad?: boolean, about?: string, action?: { label: string, run: () => void } }} Toast */
 
 const STAYS = 5_000;
 const MOST = 4;
@@ -17,7 +17,8 @@ export function useToasts() {
     setToasts((before) => [...before.slice(1 - MOST), { ...notice, key }]);
     setTimeout(() => dismiss(key), STAYS);
   }, []);
-  return { toasts, toast, dismiss };
+  const dismissAbout = useCallback((/** @type {string} */ about) => setToasts((before) => before.filter((each) => each.about !== about)), []);
+  return { toasts, toast, dismiss, dismissAbout };
 }
 
 /** @param {{ toasts: Toast[], onDismiss: (key: number) => void }} props */

@@ -75,7 +75,7 @@ export function Toolbar({ room, actions, panel, unread, speakerView, statsOn, ch
           <${Icon} name="hand" />
         </button>
         <div class="wide-only">
-          <${Menu} label="React" className="control" shape="row" testid="react" groups=${[{ items: REACTIONS.map((emoji) => ({ label: emoji, onSelect: () => actions.react(emoji), testid: `react-${emoji}` })) }]}><${Icon} name="smile" /></${Menu}>
+          <${Menu} label="React" className="control" testid="react" groups=${[{ row: true, items: REACTIONS.map((emoji) => ({ label: emoji, onSelect: () => actions.react(emoji), testid: `react-${emoji}` })) }]}><${Icon} name="smile" /></${Menu}>
         </div>
         <button class=${`control narrow-only ${panel === "chat" ? "on" : ""}`} aria-pressed=${panel === "chat"} aria-label=${unread ? `Chat, ${unread} unread` : "Chat"} data-testid="chat-narrow" onClick=${() => actions.openPanel("chat")}>
           <${Icon} name="chat" />${unread > 0 && html`<span class="count">${unread > 99 ? "99+" : unread}</span>`}
@@ -86,6 +86,7 @@ export function Toolbar({ room, actions, panel, unread, speakerView, statsOn, ch
           testid="more"
           align="end"
           groups=${[
+            ...(globalThis.innerWidth <= 640 ? [{ row: true, items: REACTIONS.map((emoji) => ({ label: emoji, onSelect: () => actions.react(emoji), testid: `more-react-${emoji}` })) }] : []),
             {
               items: [
                 ...(globalThis.innerWidth <= 640
@@ -107,7 +108,6 @@ export function Toolbar({ room, actions, panel, unread, speakerView, statsOn, ch
                 { label: "Keyboard shortcuts", icon: "keyboard", hint: "?", onSelect: actions.openHelp, testid: "more-help" },
               ],
             },
-            ...(globalThis.innerWidth <= 640 ? [{ title: "React", items: REACTIONS.map((emoji) => ({ label: emoji, onSelect: () => actions.react(emoji) })) }] : []),
           ]}
           ><${Icon} name="more"
         /></${Menu}>
