@@ -8,4 +8,5 @@ pub mod negotiate;
 pub mod peer;
 pub mod plan;
 pub mod sdp;
+pub mod signal;
 pub mod token;

@@ -2,7 +2,6 @@
 //! tooling carries over. Owns verifying and minting; knows nothing of rooms or sessions. `edge::hub` verifies, `weir token`
 //! and `weir dev` mint. Pure: told the time.
 
-use std::collections::BTreeMap;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::message::Grants;
+use crate::config::Keys;
 use crate::id::{Identity, RoomId};
 use crate::rtp::Source;
 
@@ -28,34 +28,6 @@ const MAX_BYTES: usize = 8 * 1024;
 
 /// The longest identity, room or name, in bytes.
 pub const MAX_TEXT: usize = 128;
-
-/// A shorter secret can be guessed from one token, offline.
-pub const MIN_SECRET_BYTES: usize = 16;
-
-/// API keys and their secrets. `Debug` names the keys only.
-#[derive(Clone, Default)]
-pub struct Keys(BTreeMap<String, String>);
-
-impl Keys {
-    /// From the configuration: API key → secret.
-    pub fn new(keys: BTreeMap<String, String>) -> Result<Self, TokenError> {
-        match keys.iter().find(|(_, secret)| secret.len() < MIN_SECRET_BYTES) {
-            Some((key, _)) => Err(TokenError::WeakSecret(key.clone())),
-            None => Ok(Self(keys)),
-        }
-    }
-
-    /// The API keys, without their secrets.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
 
 /// The claims of a token, under the names they have on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +101,7 @@ pub struct Access {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("the token is longer than {MAX_BYTES} bytes")]
-    TooLong,
+    TooLarge,
     #[error("the token is not a JSON Web Token: three base64url parts with JSON in the first two")]
     Malformed,
     #[error("the token's claims can't be read: `iss`, `sub`, `exp` and `video` are needed")]
@@ -148,17 +120,17 @@ pub enum TokenError {
     NoJoin,
     #[error("the token's `{0}` must have 1 to {MAX_TEXT} bytes and no control characters")]
     BadText(&'static str),
-    #[error("the secret of API key `{0}` is shorter than {MIN_SECRET_BYTES} bytes")]
-    WeakSecret(String),
+    #[error("the token expires {left} s from now, and {most} s is the most here: mint it shortly before it is used")]
+    TooLong { left: u64, most: u64 },
     #[error("the token could not be signed")]
     Sign,
 }
 
 /// Checks a token: its algorithm, its key, its signature, its times and that it grants joining a room. `unix` is now, in
-/// seconds since the epoch.
-pub fn verify(keys: &Keys, token: &str, unix: u64) -> Result<Access, TokenError> {
+/// seconds since the epoch; a token that lives for longer than `max_ttl` more is refused.
+pub fn verify(keys: &Keys, token: &str, unix: u64, max_ttl: Duration) -> Result<Access, TokenError> {
     if token.len() > MAX_BYTES {
-        return Err(TokenError::TooLong);
+        return Err(TokenError::TooLarge);
     }
     install_provider();
     let header = jsonwebtoken::decode_header(token).map_err(|error| match error.kind() {
@@ -176,7 +148,7 @@ pub fn verify(keys: &Keys, token: &str, unix: u64) -> Result<Access, TokenError>
         iss: String,
     }
     let issuer: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| TokenError::Claims)?;
-    let secret = keys.0.get(&issuer.iss).ok_or(TokenError::UnknownKey)?;
+    let secret = keys.get(&issuer.iss).ok_or(TokenError::UnknownKey)?.expose();
 
     let mut validation = Validation::new(Algorithm::HS256);
     // The times are checked below against the time we are told; `aud` is not used by anyone who mints for rooms.
@@ -194,6 +166,10 @@ pub fn verify(keys: &Keys, token: &str, unix: u64) -> Result<Access, TokenError>
     if claims.exp.saturating_add(LEEWAY) < unix {
         return Err(TokenError::Expired(unix - claims.exp));
     }
+    let left = claims.exp.saturating_sub(unix);
+    if left > max_ttl.as_secs().saturating_add(LEEWAY) {
+        return Err(TokenError::TooLong { left, most: max_ttl.as_secs() });
+    }
     if let Some(nbf) = claims.nbf
         && nbf > unix.saturating_add(LEEWAY)
     {
@@ -205,7 +181,7 @@ pub fn verify(keys: &Keys, token: &str, unix: u64) -> Result<Access, TokenError>
 /// Signs claims with the secret of the key that `iss` names.
 pub fn mint(keys: &Keys, claims: &Claims) -> Result<String, TokenError> {
     install_provider();
-    let secret = keys.0.get(&claims.iss).ok_or(TokenError::UnknownKey)?;
+    let secret = keys.get(&claims.iss).ok_or(TokenError::UnknownKey)?.expose();
     let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|_| TokenError::Sign)
 }
@@ -300,12 +276,20 @@ impl JwtVerifier for Hs256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     const NOW: u64 = 1_800_000_000;
 
+    fn table(keys: &[(&str, &str)]) -> Keys {
+        keys.iter().map(|(key, secret)| ((*key).to_owned(), Secret::new(*secret))).collect()
+    }
+
     fn keys() -> Keys {
-        let table = [("alpha", "a secret of the first key"), ("beta", "another one, of the second key")];
-        Keys::new(table.map(|(key, secret)| (key.to_owned(), secret.to_owned())).into()).expect("long enough")
+        table(&[("alpha", "a secret of the first key"), ("beta", "another one, of the second key")])
+    }
+
+    fn verify(keys: &Keys, token: &str, unix: u64) -> Result<Access, TokenError> {
+        super::verify(keys, token, unix, MAX_JOIN_TTL)
     }
 
     fn join() -> Claims {
@@ -349,7 +333,7 @@ mod tests {
     fn every_flaw_has_its_own_words() {
         let keys = keys();
         let check = |token: &str| verify(&keys, token, NOW).expect_err("flawed");
-        assert_eq!(check(&"x".repeat(MAX_BYTES + 1)), TokenError::TooLong);
+        assert_eq!(check(&"x".repeat(MAX_BYTES + 1)), TokenError::TooLarge);
         for text in ["", "x", "a.b", "a.b.c", "....", "é.é.é"] {
             assert!(matches!(check(text), TokenError::Malformed | TokenError::Algorithm), "{text}");
         }
@@ -368,6 +352,7 @@ mod tests {
             change(&mut claims);
             check(&mint(&keys, &claims).expect("signs"))
         };
+        assert_eq!(minted(&|c| c.exp = NOW + 3600), TokenError::TooLong { left: 3600, most: 600 });
         assert_eq!(minted(&|c| c.nbf = Some(NOW + 60)), TokenError::NotYet(60));
         assert_eq!(minted(&|c| c.video.room_join = false), TokenError::NoJoin);
         assert_eq!(minted(&|c| c.video.room.clear()), TokenError::BadText("video.room"));
@@ -375,19 +360,12 @@ mod tests {
         assert_eq!(minted(&|c| c.name = Some("n".repeat(129))), TokenError::BadText("name"));
 
         // A good signature by the wrong key, and by a key we don't have.
-        let other = Keys::new([("alpha".to_owned(), "not the secret of the first".to_owned())].into()).expect("long");
+        let other = table(&[("alpha", "not the secret of the first")]);
         assert_eq!(check(&mint(&other, &join()).expect("signs")), TokenError::Signature);
-        let strange = Keys::new([("gamma".to_owned(), "a secret of the third key".to_owned())].into()).expect("long");
+        let strange = table(&[("gamma", "a secret of the third key")]);
         let claims = Claims { iss: "gamma".into(), ..join() };
         assert_eq!(check(&mint(&strange, &claims).expect("signs")), TokenError::UnknownKey);
         assert_eq!(mint(&keys, &claims), Err(TokenError::UnknownKey));
-    }
-
-    #[test]
-    fn secrets_stay_out_of_debug_and_short_ones_out_of_the_table() {
-        assert_eq!(format!("{:?}", keys()), r#"{"alpha", "beta"}"#);
-        let short = Keys::new([("k".to_owned(), "short".to_owned())].into());
-        assert_eq!(short.expect_err("too short"), TokenError::WeakSecret("k".into()));
     }
 
     fn base64url(bytes: &[u8]) -> String {

@@ -47,7 +47,7 @@ impl Hub {
         if self.door != Door::Open {
             return Err(Refusal::new(ErrorCode::Full, "this server is about to stop and lets nobody in; try another"));
         }
-        let access = token::verify(&self.config.keys, &hello.token, self.unix_ms() / 1000)
+        let access = token::verify(&self.config.keys, &hello.token, self.unix_ms() / 1000, self.config.max_token_ttl)
             .map_err(|error| Refusal::new(ErrorCode::Unauthorized, error.to_string()))?;
         let old = self.rooms.get(&access.room).and_then(|room| room.by_identity.get(&access.identity)).copied();
         self.check_space(&access, old.is_some())?;
@@ -290,7 +290,7 @@ impl Hub {
         let unix = self.unix_ms() / 1000;
         let Some(member) = self.members.get_mut(&id) else { return };
         let claims = &mut member.access.claims;
-        claims.exp = claims.exp.max(unix + MAX_JOIN_TTL.as_secs());
+        claims.exp = claims.exp.max(unix + MAX_JOIN_TTL.min(self.config.max_token_ttl).as_secs());
         claims.nbf = None;
         if let Ok(jwt) = token::mint(&self.config.keys, claims) {
             member.reply(ServerMessage::Token { jwt }, &mut self.out);

@@ -47,7 +47,7 @@ pub struct Limits {
     /// Events kept for a resume, per session.
     pub ring_events: usize,
     pub ring_bytes: usize,
-    /// Frames that wait for a slow reader before its socket is closed.
+    /// Frames that wait for a slow reader before its socket is closed. More than `ring_events`: a resume sends them at once.
     pub socket_queue: usize,
 
     /// A socket must say `hello` within.
@@ -87,7 +87,7 @@ impl Default for Limits {
             strikes: 200,
             ring_events: 512,
             ring_bytes: 512 * 1024,
-            socket_queue: 256,
+            socket_queue: 1_024,
             hello: Duration::from_secs(5),
             resume: Duration::from_secs(30),
             ping: Duration::from_secs(5),

@@ -41,7 +41,7 @@ pub use snapshot::{Counters, MemberSnapshot, RoomSnapshot, Snapshot};
 use super::media::{Command, Event};
 use super::message::{ClientFrame, ErrorCode, IceServer, LeaveAction, LeaveReason, ServerFrame, ServerMessage};
 use super::negotiate::MediaEndpoint;
-use super::token::Keys;
+use crate::config::Keys;
 use crate::id::{MemberId, NodeId, RegionId, RoomId, ShardId, TrackId};
 use member::Member;
 use room::Room;
@@ -57,6 +57,8 @@ pub struct Config {
     pub node: NodeId,
     pub region: RegionId,
     pub keys: Keys,
+    /// A token that lives longer from now can't be joined with.
+    pub max_token_ttl: Duration,
     /// One per shard, in order of their ids.
     pub endpoints: Vec<Arc<MediaEndpoint>>,
     pub ice_servers: Vec<IceServer>,
@@ -70,8 +72,8 @@ pub enum Input {
     Opened { conn: ConnId },
     /// It said something.
     Frame { conn: ConnId, frame: ClientFrame },
-    /// It said something that is no message. `why` is told to it.
-    Malformed { conn: ConnId, why: String },
+    /// It said something that is no message, or too much. What and why are told to it.
+    Malformed { conn: ConnId, code: ErrorCode, why: String },
     /// The connection is gone, whoever ended it.
     Closed { conn: ConnId },
     /// A shard reports.
@@ -177,7 +179,7 @@ impl Hub {
         match input {
             Input::Opened { conn } => self.opened(conn),
             Input::Frame { conn, frame } => self.frame(conn, frame),
-            Input::Malformed { conn, why } => self.malformed(conn, why),
+            Input::Malformed { conn, code, why } => self.malformed(conn, code, why),
             Input::Closed { conn } => self.closed(conn),
             Input::Media { event } => self.media_event(event),
             Input::Remove { member } => self.remove_by_operator(member),
@@ -239,7 +241,7 @@ impl Hub {
         self.timers.set(Wake::Hello(conn), self.now + self.config.limits.hello);
     }
 
-    fn malformed(&mut self, conn: ConnId, why: String) {
+    fn malformed(&mut self, conn: ConnId, code: ErrorCode, why: String) {
         self.counters.malformed += 1;
         let count = match self.conns.get_mut(&conn) {
             Some(Conn::Greeting { malformed }) => malformed,
@@ -253,7 +255,7 @@ impl Hub {
         if *count >= self.config.limits.malformed {
             self.dismiss(conn, LeaveReason::Protocol, LeaveAction::Stop, "too many frames that are no messages".into());
         } else {
-            self.send_error(conn, None, Refusal(ErrorCode::BadMessage, why));
+            self.send_error(conn, None, Refusal(code, why));
         }
     }
 

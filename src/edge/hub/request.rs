@@ -19,7 +19,7 @@ impl Hub {
             (Some(Conn::Greeting { .. }), ClientMessage::Hello { token, resume, client, opts }) => {
                 self.hello(conn, id, Hello { token, resume, client, options: opts });
             }
-            (Some(Conn::Greeting { .. }), _) => self.malformed(conn, "say hello first".into()),
+            (Some(Conn::Greeting { .. }), _) => self.malformed(conn, ErrorCode::BadState, "say hello first".into()),
             (Some(&Conn::Joined(member)), body) => self.request(conn, member, id, body),
         }
     }

@@ -1,0 +1,212 @@
+//! The task that owns the hub: it waits for sockets, shards and the clock, and carries out what the hub says. Part of
+//! `edge::signal`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::edge::hub::{self, ConnId, Hub, Input, Output, Snapshot};
+use crate::edge::media::{Command, Event};
+use crate::edge::message::ServerFrame;
+use crate::id::{MemberId, ShardId};
+use crate::shard::Inbox;
+
+/// Inputs that are taken at once before outputs are carried out.
+const BATCH: usize = 64;
+
+/// How long a shard may be deaf before a command to it is given up. It drains its queue between two batches of packets, so
+/// this only ends when the shard's thread is gone or stuck.
+const SHARD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the hub's task is asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Opened { conn: ConnId, wire: Wire },
+    Input(Input),
+    Snapshot(oneshot::Sender<Snapshot>),
+    Remove { member: MemberId, found: oneshot::Sender<bool> },
+    Shutdown { done: oneshot::Sender<()> },
+}
+
+/// The way to one socket.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// Closed when nothing more will come.
+    pub(super) frames: mpsc::Sender<ServerFrame>,
+    /// Told when the queue is full: the socket is too slow.
+    pub(super) too_slow: oneshot::Sender<()>,
+}
+
+/// Reaches the hub from elsewhere.
+#[derive(Debug, Clone)]
+pub struct HubHandle {
+    asks: mpsc::Sender<Ask>,
+    sockets: Arc<Semaphore>,
+    most_sockets: usize,
+}
+
+impl HubHandle {
+    pub(super) fn new(asks: mpsc::Sender<Ask>, sockets: Arc<Semaphore>, most_sockets: usize) -> Self {
+        Self { asks, sockets, most_sockets }
+    }
+
+    /// The rooms as they are; `None` when the hub has ended.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Snapshot(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Ends a member's session; whether there was one.
+    pub async fn remove_member(&self, member: MemberId) -> bool {
+        let (found, answer) = oneshot::channel();
+        self.asks.send(Ask::Remove { member, found }).await.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Lets nobody new in; who is here stays.
+    pub async fn drain(&self) {
+        // An error means that the hub has ended, and with it every session.
+        let _ = self.asks.send(Ask::Input(Input::Drain)).await;
+    }
+
+    /// Tells every member to go elsewhere; returns when they were told and their sockets are closed. The caller bounds the
+    /// time.
+    pub async fn shutdown(&self) {
+        let (done, told) = oneshot::channel();
+        if self.asks.send(Ask::Shutdown { done }).await.is_ok() {
+            // An error means that the hub has ended, and with it every session.
+            let _ = told.await;
+        }
+        // All permits are free when no socket is open; they are kept, so that none opens again.
+        if let Ok(all) = self.sockets.acquire_many(u32::try_from(self.most_sockets).unwrap_or(u32::MAX)).await {
+            all.forget();
+        }
+    }
+}
+
+/// Spawns the task. It ends by itself when nobody can ask it any more.
+pub(super) fn start(
+    config: hub::Config,
+    shards: Vec<mpsc::Sender<Inbox>>,
+    events: mpsc::Receiver<(ShardId, Event)>,
+    asks: mpsc::Receiver<Ask>,
+) {
+    let hub = Hub::new(config, Instant::now().into_std(), unix_ms(), rand::random());
+    tokio::spawn(Task { hub, shards, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
+}
+
+/// Milliseconds since the epoch.
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+struct Task {
+    hub: Hub,
+    shards: Vec<mpsc::Sender<Inbox>>,
+    wires: FxHashMap<ConnId, Wire>,
+    out: Vec<Output>,
+}
+
+impl Task {
+    async fn run(mut self, mut events: mpsc::Receiver<(ShardId, Event)>, mut asks: mpsc::Receiver<Ask>) {
+        let (mut asked, mut heard) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        let mut listening = true;
+        loop {
+            let deadline = self.hub.deadline();
+            let timeout = sleep_until(deadline.map_or_else(Instant::now, Instant::from_std));
+            tokio::select! {
+                count = asks.recv_many(&mut asked, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                count = events.recv_many(&mut heard, BATCH), if listening => listening = count > 0,
+                () = timeout, if deadline.is_some() => {}
+            }
+            let now = Instant::now().into_std();
+            self.hub.set_clock(now, unix_ms());
+            for ask in asked.drain(..) {
+                self.ask(now, ask);
+            }
+            for (_, event) in heard.drain(..) {
+                self.hub.handle(now, Input::Media { event }, &mut self.out);
+            }
+            if self.hub.deadline().is_some_and(|at| at <= now) {
+                self.hub.handle_timeout(now, &mut self.out);
+            }
+            self.carry_out(now).await;
+        }
+    }
+
+    fn ask(&mut self, now: std::time::Instant, ask: Ask) {
+        match ask {
+            Ask::Opened { conn, wire } => {
+                self.wires.insert(conn, wire);
+                self.hub.handle(now, Input::Opened { conn }, &mut self.out);
+            }
+            Ask::Input(input) => {
+                if let Input::Closed { conn } = input {
+                    self.wires.remove(&conn);
+                }
+                self.hub.handle(now, input, &mut self.out);
+            }
+            // Whoever asked may be gone by now; then nobody needs the answer.
+            Ask::Snapshot(reply) => {
+                let _ = reply.send(self.hub.snapshot());
+            }
+            Ask::Remove { member, found } => {
+                let _ = found.send(self.hub.has_member(member));
+                self.hub.handle(now, Input::Remove { member }, &mut self.out);
+            }
+            Ask::Shutdown { done } => {
+                let message = "the server stops".into();
+                self.hub.handle(now, Input::Shutdown { message }, &mut self.out);
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Carries out what the hub said. A socket whose queue is full is given up; its session waits for a resume.
+    async fn carry_out(&mut self, now: std::time::Instant) {
+        while !self.out.is_empty() {
+            let mut slow = Vec::new();
+            for output in std::mem::take(&mut self.out) {
+                match output {
+                    Output::Send { conn, frame } => {
+                        let Some(wire) = self.wires.get(&conn) else { continue };
+                        if wire.frames.try_send(frame).is_err() {
+                            if let Some(wire) = self.wires.remove(&conn) {
+                                // An error means that the socket has just closed by itself.
+                                let _ = wire.too_slow.send(());
+                            }
+                            slow.push(conn);
+                        }
+                    }
+                    Output::Close { conn } => drop(self.wires.remove(&conn)),
+                    Output::Media { shard, command } => self.tell_shard(shard, command).await,
+                }
+            }
+            for conn in slow {
+                self.hub.handle(now, Input::Closed { conn }, &mut self.out);
+            }
+        }
+    }
+
+    async fn tell_shard(&self, shard: ShardId, command: Command) {
+        let Some(inbox) = self.shards.get(usize::from(shard.0)) else { return };
+        match inbox.try_send(Inbox::Media(command)) {
+            // Members' data is worth less than the time of everybody else.
+            Ok(()) | Err(TrySendError::Full(Inbox::Media(Command::Data { .. })) | TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(message)) => {
+                if inbox.send_timeout(message, SHARD_PATIENCE).await.is_err() {
+                    tracing::error!(shard = shard.0, "a shard takes no commands");
+                }
+            }
+        }
+    }
+}
