@@ -243,6 +243,7 @@ export interface RoomEvents {
   quality: { peers: readonly PeerQuality[] };
   /** Also one's own messages, once the server has accepted them. */
   chat: { message: Chat };
+  /** From anybody, oneself included. */
   reaction: { from: string; emoji: string };
   /** An admin muted one of this page's tracks; the library already obeyed. */
   muterequest: { track: LocalTrack; by: string };

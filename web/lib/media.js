@@ -230,12 +230,12 @@ export class Media {
    */
   setActiveLayers(trackId, active) {
     const sending = [...this.#sendings.values()].find((each) => each.id === trackId);
-    // A track of one encoding has no rid that the list could name.
-    if (!sending || sending.rungs.length < 2) return;
+    if (!sending || sending.kind !== "video") return;
     const { sender } = sending.transceiver;
     const before = this.#parameterCalls.get(sending.cid) ?? Promise.resolve();
     const next = before.then(async () => {
       const parameters = sender.getParameters();
+      // The one layer of a track without simulcast is called by the empty text.
       for (const encoding of parameters.encodings) encoding.active = active.includes(encoding.rid ?? "");
       // The server's wish is about cost only: a browser that refuses goes on sending everything.
       await sender.setParameters(parameters).catch(() => {});

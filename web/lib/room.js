@@ -60,7 +60,7 @@ export class Room extends EventTarget {
     const { token } = options;
     this.#signal = new Signal({
       url: options.url ?? defaultUrl(),
-      token: () => this.#freshToken ?? (typeof token === "function" ? token() : token),
+      token: () => (isFresh(this.#newerToken) ? this.#newerToken : typeof token === "function" ? token() : token),
       client: options.client ?? "weir.js/0.1.0",
       opts: { auto_subscribe: options.autoSubscribe ?? true, adaptive: options.adaptive ?? true },
       on: {
@@ -82,8 +82,8 @@ export class Room extends EventTarget {
     });
   }
 
-  /** A newer token that the server sent. @type {string | null} */
-  #freshToken = null;
+  /** What the server sent in place of the token given; short-lived as that. */
+  #newerToken = "";
 
   get mediaState() {
     return this.#media?.state ?? "new";
@@ -207,8 +207,10 @@ export class Room extends EventTarget {
   }
 
   /** @param {string} emoji */
-  react(emoji) {
-    return this.#signal.request({ t: "react", emoji }, { resend: false });
+  async react(emoji) {
+    await this.#signal.request({ t: "react", emoji }, { resend: false });
+    // The server tells the others only.
+    this.#tell("reaction", { from: this.local.pid, emoji });
   }
 
   /** @param {boolean} up */
@@ -370,7 +372,7 @@ export class Room extends EventTarget {
         return this.#tell("muterequest", { track, by: message.by });
       }
       case "token":
-        this.#freshToken = message.jwt;
+        this.#newerToken = message.jwt;
         return;
       default:
         // `welcome`, `resumed`, `leave`, `ack`, `err` and `pong` end in `signal.js`; what a newer server adds is not for us.
@@ -548,6 +550,17 @@ function show(element, media) {
   const shown = element.srcObject instanceof MediaStream ? element.srcObject.getTracks()[0] ?? null : null;
   if (shown === media) return;
   element.srcObject = media ? new MediaStream([media]) : null;
+}
+
+/** Whether a token will hold for a few seconds more. @param {string} jwt */
+function isFresh(jwt) {
+  try {
+    const [, claims = ""] = jwt.split(".");
+    const { exp } = JSON.parse(atob(claims.replace(/-/g, "+").replace(/_/g, "/")));
+    return exp * 1000 > Date.now() + 10_000;
+  } catch {
+    return false;
+  }
 }
 
 function defaultUrl() {
