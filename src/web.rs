@@ -116,6 +116,18 @@ mod tests {
     }
 
     #[test]
+    fn the_page_and_all_that_it_names_are_there() {
+        let page = Files::get(PAGE).expect("the page");
+        let page = String::from_utf8_lossy(&page.data).into_owned();
+        let named = page.split("=\"/").skip(1).filter_map(|rest| rest.split('"').next());
+        let named: Vec<_> = named.collect();
+        assert!(named.iter().any(|path| path.ends_with(".js")), "{named:?}");
+        for path in named {
+            assert_eq!(get(path).status(), StatusCode::OK, "{path}");
+        }
+    }
+
+    #[test]
     fn nothing_outside_the_app_is_served() {
         for path in ["../Cargo.toml", "/etc/passwd", "app/../../Cargo.toml", "", ".", "app"] {
             assert_eq!(get(path).status(), StatusCode::NOT_FOUND, "{path}");
