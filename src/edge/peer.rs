@@ -1,8 +1,10 @@
-//! The browser's side of a member's media. `transport` carries packets safely to and from it; what they mean is decided
-//! above. The modules below are the only ones that know the WebRTC stack.
+//! One member's media on this hop: the transport below, what it sends (`uplink`) and what it receives (`downlink`) above,
+//! joined behind one type. Owns the border between bytes from the network and what the router understands. Pure: datagrams
+//! in, events and datagrams out, told the time; the shard drives it. Nothing outside this folder knows the WebRTC stack.
 
 pub mod client_hello;
 pub mod data;
+mod downlink;
 pub mod dtls;
 pub mod dtls_guard;
 pub mod event;
@@ -12,3 +14,306 @@ pub mod route;
 pub mod srtp;
 pub mod stun;
 pub mod transport;
+mod uplink;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use downlink::Sending;
+pub use dtls::Certificate;
+pub use route::Route;
+pub use stun::ufrag_of;
+
+use crate::edge::media::{CloseReason, Quality};
+use crate::edge::plan::{MediaPlan, Slot};
+use crate::id::{ShardId, TrackId};
+use crate::rtp::clock::{Epoch, NtpTime, SenderClock};
+use crate::rtp::rtcp::{self, Reports, Rtcp};
+use crate::rtp::{Layer, Packet};
+use downlink::Downlink;
+use event::{DropReason, Received, TransportEvent};
+use transport::Transport;
+use uplink::Uplink;
+
+/// The round trip that is assumed until a report tells it.
+const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+/// How often the member's quality is told.
+const QUALITY_EVERY: Duration = Duration::from_secs(2);
+
+/// Sequence numbers of one NACK that are answered; more is a receiver that lost everything, which needs a keyframe.
+const MAX_NACKED: usize = 256;
+
+/// Something a peer has to tell.
+#[derive(Debug)]
+pub enum PeerEvent {
+    Packet {
+        track: TrackId,
+        layer: Layer,
+        packet: Arc<Packet>,
+    },
+    /// A sender report; its time is ours.
+    Report {
+        track: TrackId,
+        layer: Layer,
+        report: SenderClock,
+    },
+    LayerRestarted {
+        track: TrackId,
+        layer: Layer,
+    },
+    Nack {
+        slot: Slot,
+        rtt: Duration,
+        lost: Vec<u16>,
+    },
+    KeyframeWanted {
+        slot: Slot,
+    },
+    /// Datagrams from this route are this peer's.
+    Validated(Route),
+    Invalidated(Route),
+    Connected,
+    IceDown,
+    IceUp,
+    Closed(CloseReason),
+    Data {
+        label: Arc<str>,
+        binary: bool,
+        payload: Bytes,
+    },
+    Quality(Quality),
+}
+
+/// Why a datagram or packet was dropped; each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    UnknownSource,
+    BadStun,
+    BadDtls,
+    BadSrtp,
+    Replayed,
+    BadRtp,
+    BadRtcp,
+    UnknownSsrc,
+}
+
+/// One member's media.
+pub struct Peer {
+    epoch: Epoch,
+    transport: Transport,
+    uplink: Uplink,
+    downlink: Downlink,
+    rtt: Option<Duration>,
+    loss_down: f32,
+    quality_at: Instant,
+    /// Reused from call to call.
+    transport_events: Vec<TransportEvent>,
+}
+
+impl Peer {
+    /// A peer as its first plan has it. `ssrc` names us in feedback.
+    pub fn new(now: Instant, epoch: Epoch, certificate: Arc<Certificate>, plan: &MediaPlan, ssrc: u32) -> Self {
+        Self {
+            epoch,
+            transport: Transport::new(now, certificate, &plan.ice, &plan.dtls, plan.sctp.as_ref()),
+            uplink: Uplink::new(now, plan, ssrc),
+            downlink: Downlink::new(now, plan),
+            rtt: None,
+            loss_down: 0.0,
+            quality_at: now + QUALITY_EVERY,
+            transport_events: Vec::new(),
+        }
+    }
+
+    /// Obeys a newer plan.
+    pub fn configure(&mut self, now: Instant, plan: &MediaPlan, out: &mut Vec<PeerEvent>) {
+        self.with_transport(out, |transport, events| {
+            transport.configure(now, &plan.ice, &plan.dtls, plan.sctp.as_ref(), events);
+        });
+        self.uplink.configure(plan);
+        self.downlink.configure(plan);
+    }
+
+    /// Takes a datagram.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        route: Route,
+        datagram: &mut [u8],
+        out: &mut Vec<PeerEvent>,
+    ) -> Result<(), Dropped> {
+        let received = self.with_transport(out, |transport, events| transport.receive(now, route, datagram, events));
+        match received {
+            Received::Nothing => Ok(()),
+            Received::Rtp(length) => {
+                let packet = datagram.get(..length).ok_or(Dropped::BadRtp)?;
+                self.uplink.receive(now, packet, out)
+            }
+            Received::Rtcp(length) => {
+                let compound = datagram.get(..length).ok_or(Dropped::BadRtcp)?;
+                self.feedback(now, compound, out)
+            }
+            Received::Dropped(reason) => match reason {
+                DropReason::UnknownSource => Err(Dropped::UnknownSource),
+                DropReason::BadStun => Err(Dropped::BadStun),
+                DropReason::BadDtls => Err(Dropped::BadDtls),
+                DropReason::BadSrtp => Err(Dropped::BadSrtp),
+                DropReason::Replayed => Err(Dropped::Replayed),
+                // Reordered with the handshake or the goodbye: nobody's fault.
+                DropReason::TooEarly | DropReason::Closed => Ok(()),
+            },
+        }
+    }
+
+    fn feedback(&mut self, now: Instant, compound: &[u8], out: &mut Vec<PeerEvent>) -> Result<(), Dropped> {
+        for packet in rtcp::parse(compound) {
+            match packet.map_err(|_| Dropped::BadRtcp)? {
+                Rtcp::SenderReport { ssrc, info, reports } => {
+                    self.uplink.sender_report(now, &self.epoch, ssrc, &info, out);
+                    self.reception(now, reports);
+                }
+                Rtcp::ReceiverReport { reports, .. } => self.reception(now, reports),
+                Rtcp::Goodbye { ssrcs } => ssrcs.iter().for_each(|ssrc| self.uplink.goodbye(ssrc)),
+                Rtcp::Nack { media, lost } => {
+                    if let Some(slot) = self.downlink.slot_of(media) {
+                        let lost = lost.iter().take(MAX_NACKED).collect();
+                        out.push(PeerEvent::Nack { slot, rtt: self.rtt.unwrap_or(ASSUMED_RTT), lost });
+                    }
+                }
+                Rtcp::Pli { media } => {
+                    out.extend(self.downlink.slot_of(media).map(|slot| PeerEvent::KeyframeWanted { slot }));
+                }
+                Rtcp::Fir { requests } => {
+                    let slots = requests.iter().filter_map(|(media, _)| self.downlink.slot_of(media));
+                    out.extend(slots.map(|slot| PeerEvent::KeyframeWanted { slot }));
+                }
+                Rtcp::TransportFeedback(feedback) => self.downlink.sent.feedback(now, &feedback, |_| {}),
+                Rtcp::Remb { .. } | Rtcp::Other => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What the member says of the streams it receives.
+    fn reception(&mut self, now: Instant, reports: Reports<'_>) {
+        let ntp = self.epoch.ntp(now);
+        let mut worst = None;
+        for block in reports.iter().filter(|block| self.downlink.slot_of(block.ssrc).is_some()) {
+            worst = worst.max(Some(block.fraction_lost));
+            if let Some(rtt) = block.round_trip(ntp) {
+                self.rtt = Some(self.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
+            }
+        }
+        if let Some(worst) = worst {
+            self.loss_down = f32::from(worst) / 256.0;
+        }
+    }
+
+    /// Appends one sealed packet for a slot to `buf`; false when the slot can't carry it, and then nothing was appended.
+    pub fn forward(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> bool {
+        self.downlink.forward(&self.epoch, &mut self.transport, sending, buf)
+    }
+
+    /// Appends one that was sent before.
+    pub fn retransmit(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> bool {
+        self.downlink.retransmit(&self.epoch, &mut self.transport, sending, buf)
+    }
+
+    /// Appends a request for a keyframe of what the member sends; false while that layer does not flow.
+    pub fn request_keyframe(&mut self, track: TrackId, layer: Layer, buf: &mut Vec<u8>) -> bool {
+        let start = buf.len();
+        self.uplink.request_keyframe(track, layer, buf) && self.transport.seal_rtcp(buf, start).is_ok()
+    }
+
+    /// Appends the reports and requests that are due as one sealed compound; false when there are none. `timestamp` gives the
+    /// RTP time of a slot's stream, where that is known.
+    pub fn write_rtcp(&mut self, now: Instant, timestamp: impl Fn(Slot, NtpTime) -> Option<u32>, buf: &mut Vec<u8>) -> bool {
+        if !self.transport.is_connected() {
+            return false;
+        }
+        let start = buf.len();
+        self.downlink.write_reports(now, &self.epoch, timestamp, buf);
+        self.uplink.write_feedback(now, self.rtt.unwrap_or(ASSUMED_RTT), buf);
+        buf.len() > start && self.transport.seal_rtcp(buf, start).is_ok()
+    }
+
+    /// Does what its time has come for, but for RTCP, which [`Peer::write_rtcp`] writes.
+    pub fn timeout(&mut self, now: Instant, out: &mut Vec<PeerEvent>) {
+        self.with_transport(out, |transport, events| transport.handle_timeout(now, events));
+        if self.transport.is_connected() && now >= self.quality_at {
+            self.quality_at = now + QUALITY_EVERY;
+            let rtt_ms = self.rtt.map_or(0, |rtt| rtt.as_millis() as u32);
+            let loss_down = self.downlink.sent.loss(now).unwrap_or(self.loss_down);
+            let quality = Quality { rtt_ms, loss_up: self.uplink.loss, loss_down };
+            out.push(PeerEvent::Quality(quality));
+        }
+    }
+
+    /// When [`Peer::timeout`] or [`Peer::write_rtcp`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let media = [Some(self.downlink.deadline()), Some(self.quality_at), self.uplink.deadline()];
+        let media = media.into_iter().filter(|_| self.transport.is_connected()).flatten();
+        media.chain(self.transport.deadline()).min()
+    }
+
+    /// The next datagram that is not media; drain it after every other call.
+    pub fn poll_transmit(&mut self) -> Option<(Route, Bytes)> {
+        self.transport.poll_transmit()
+    }
+
+    /// Where media goes.
+    pub fn route(&self) -> Option<Route> {
+        self.transport.route()
+    }
+
+    /// The connection under a TCP route is gone.
+    pub fn forget_route(&mut self, route: Route, out: &mut Vec<PeerEvent>) {
+        self.with_transport(out, |transport, events| transport.forget_route(route, events));
+    }
+
+    /// Sends a message on the data channel of that label; false when there is none or it is full.
+    pub fn send_data(&mut self, now: Instant, label: &str, binary: bool, payload: &[u8]) -> bool {
+        self.transport.send_data(now, label, binary, payload).is_ok()
+    }
+
+    /// Says goodbye; what is to be sent is in [`Peer::poll_transmit`].
+    pub fn close(&mut self, now: Instant) {
+        self.transport.close(now);
+    }
+
+    /// Packets that were asked for again, so far.
+    pub fn nacks_sent(&self) -> u64 {
+        self.uplink.nacks_sent
+    }
+
+    fn with_transport<T>(
+        &mut self,
+        out: &mut Vec<PeerEvent>,
+        call: impl FnOnce(&mut Transport, &mut Vec<TransportEvent>) -> T,
+    ) -> T {
+        let result = call(&mut self.transport, &mut self.transport_events);
+        out.extend(self.transport_events.drain(..).map(|event| match event {
+            TransportEvent::Validated(route) => PeerEvent::Validated(route),
+            TransportEvent::Invalidated(route) => PeerEvent::Invalidated(route),
+            TransportEvent::Connected => PeerEvent::Connected,
+            TransportEvent::IceDown => PeerEvent::IceDown,
+            TransportEvent::IceUp => PeerEvent::IceUp,
+            TransportEvent::Closed(why) => PeerEvent::Closed(why),
+            TransportEvent::Data { label, binary, payload } => PeerEvent::Data { label, binary, payload },
+        }));
+        result
+    }
+}
+
+/// Whether a datagram is STUN by its first byte (RFC 7983 §7).
+pub fn is_stun(datagram: &[u8]) -> bool {
+    route::Protocol::of(datagram) == route::Protocol::Stun
+}
+
+/// Which shard drew a ufrag: its first two hexadecimal digits say.
+pub fn shard_of(ufrag: &str) -> Option<ShardId> {
+    u8::from_str_radix(ufrag.get(..2)?, 16).ok().map(ShardId)
+}

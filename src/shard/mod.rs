@@ -1,13 +1,35 @@
 //! One media thread: its own UDP socket, its peers, its router and their timers. Shares nothing with other shards; they
-//! meet over pipes. The node hands it [`Inbox`] messages and hears [`crate::edge::media::Event`]s.
+//! meet over pipes. The node hands it [`Inbox`] messages and hears [`Event`]s. Owns the order of work: read a batch, open,
+//! route, rewrite and seal into each peer's batch, then flush; timers in between.
 
+mod batch;
+mod peers;
+pub mod pipe;
+mod run;
+mod socket;
 pub mod stats;
+pub mod tcp;
+mod timers;
+
+pub use socket::SOCKET_BUFFER;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::edge::media::Command;
+use crate::edge::media::{Command, Event};
+use crate::edge::peer::Certificate;
+use crate::id::ShardId;
+use crate::rtp::clock::Epoch;
+use crate::units::Bitrate;
+use pipe::Pipes;
+use stats::ShardStats;
+
+/// Messages that may wait for a shard. Signaling waits when it is full.
+pub const INBOX_DEPTH: usize = 4_096;
 
 /// What a shard may be told.
 #[derive(Debug)]
@@ -19,7 +41,54 @@ pub enum Inbox {
         first: Bytes,
     },
     Stats {
-        reply: oneshot::Sender<stats::ShardStats>,
+        reply: oneshot::Sender<ShardStats>,
     },
     Stop,
+}
+
+/// What a shard needs to start.
+pub struct Start {
+    pub id: ShardId,
+    pub socket: std::net::UdpSocket,
+    pub certificate: Arc<Certificate>,
+    /// Joins `Instant` and NTP: one for all shards, so that reports of different ones agree.
+    pub epoch: Epoch,
+    pub pipes: Pipes,
+    pub inbox: mpsc::Receiver<Inbox>,
+    /// Where its events go. Full: levels and quality are dropped, the rest waits in the shard.
+    pub events: mpsc::Sender<(ShardId, Event)>,
+    /// How long packets are gathered before a flush; zero flushes after each batch read. Longer means fewer system calls
+    /// and as much more delay.
+    pub gather: Duration,
+    /// What a member may receive before signaling says.
+    pub budget: Bitrate,
+}
+
+/// A running shard.
+#[derive(Debug)]
+pub struct Handle {
+    pub id: ShardId,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Handle {
+    /// Waits for the thread to end; send [`Inbox::Stop`] first.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!(shard = self.id.0, "the shard's thread panicked");
+        }
+    }
+}
+
+/// Starts the thread. An error is the system's: no thread, no runtime, or a socket it can't use.
+pub fn start(start: Start) -> std::io::Result<Handle> {
+    let id = start.id;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("shard-{}", id.0)).spawn(move || {
+        let ended = runtime.block_on(async move { run::Shard::new(start)?.run().await });
+        if let Err(error) = ended {
+            tracing::error!(shard = id.0, %error, "the shard stopped: its socket failed");
+        }
+    })?;
+    Ok(Handle { id, thread })
 }

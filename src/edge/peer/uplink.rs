@@ -1,0 +1,274 @@
+//! What a member sends: incoming SSRCs told apart by the plan, mid and rid, unwrapped, checked for loss, and handed on as
+//! packets of a track's layer. Owns the receiving half of RTP on this hop: NACK, reports, transport feedback, keyframe
+//! requests as they are written; who needs what is the router's to say.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::{Dropped, PeerEvent};
+use crate::edge::plan::{ExtensionIds, MediaPlan, ReceivePlan};
+use crate::id::TrackId;
+use crate::rtp::clock::{Epoch, RemoteClock, SenderClock};
+use crate::rtp::header::Header;
+use crate::rtp::receive::{ReceiveStream, Received, Via};
+use crate::rtp::rtcp::{ReportBlock, SenderInfo, write};
+use crate::rtp::twcc::Arrivals;
+use crate::rtp::{Codec, Hop, Kind, Layer, Packet, descriptor, rtx};
+
+/// How often reception is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a payload type means.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    Media(Codec),
+    /// Retransmissions (RFC 4588); of what, the stream they repair says.
+    Rtx,
+}
+
+/// The incoming streams of one peer.
+#[derive(Debug)]
+pub(super) struct Uplink {
+    ids: ExtensionIds,
+    formats: Vec<Option<Format>>,
+    tracks: Vec<ReceivePlan>,
+    streams: FxHashMap<u32, Stream>,
+    /// Retransmission SSRC → the SSRC it repairs.
+    repairs: FxHashMap<u32, u32>,
+    clock: RemoteClock,
+    arrivals: Arrivals,
+    /// Names us in RTCP.
+    pub(super) ssrc: u32,
+    report_at: Instant,
+    pub(super) nacks_sent: u64,
+    /// Of the stream that lost most until the last report, 0 to 1.
+    pub(super) loss: f32,
+}
+
+/// One incoming media SSRC.
+#[derive(Debug)]
+struct Stream {
+    track: TrackId,
+    layer: Layer,
+    /// Of its latest packet.
+    codec: Codec,
+    receive: ReceiveStream,
+}
+
+impl Uplink {
+    pub(super) fn new(now: Instant, plan: &MediaPlan, ssrc: u32) -> Self {
+        let mut uplink = Self {
+            ids: ExtensionIds::default(),
+            formats: Vec::new(),
+            tracks: Vec::new(),
+            streams: FxHashMap::default(),
+            repairs: FxHashMap::default(),
+            clock: RemoteClock::default(),
+            arrivals: Arrivals::default(),
+            ssrc,
+            report_at: now + REPORT_EVERY,
+            nacks_sent: 0,
+            loss: 0.0,
+        };
+        uplink.configure(plan);
+        uplink
+    }
+
+    /// Obeys a new plan; streams of tracks that stay go on.
+    pub(super) fn configure(&mut self, plan: &MediaPlan) {
+        self.ids = plan.extensions;
+        self.formats = vec![None; 128];
+        for format in &plan.payload_types {
+            self.set_format(format.pt, Format::Media(format.codec));
+            if let Some(rtx) = format.rtx {
+                self.set_format(rtx, Format::Rtx);
+            }
+        }
+        self.tracks.clone_from(&plan.receive);
+        let tracks = &self.tracks;
+        self.streams.retain(|_, stream| tracks.iter().any(|plan| plan.track == stream.track));
+        let streams = &self.streams;
+        self.repairs.retain(|_, media| streams.contains_key(media));
+    }
+
+    fn set_format(&mut self, pt: u8, format: Format) {
+        if let Some(place) = self.formats.get_mut(usize::from(pt)) {
+            *place = Some(format);
+        }
+    }
+
+    /// Takes an opened RTP packet.
+    pub(super) fn receive(&mut self, now: Instant, packet: &[u8], out: &mut Vec<PeerEvent>) -> Result<(), Dropped> {
+        let header = Header::parse(packet).map_err(|_| Dropped::BadRtp)?;
+        // The one copy of the packet's way: from the socket's buffer to the one that history and subscribers share.
+        let bytes = Bytes::copy_from_slice(packet);
+        let (ext, hop) = header.extensions(&bytes, &self.ids);
+        if let Some(seq) = hop.transport_cc {
+            self.arrivals.record(seq, now);
+        }
+        let format = self.formats.get(usize::from(header.pt)).copied().flatten().ok_or(Dropped::BadRtp)?;
+        let payload = header.payload_of(&bytes);
+        let (media, seq, payload, via) = match format {
+            Format::Media(codec) => {
+                if !self.streams.contains_key(&header.ssrc) {
+                    self.admit(header.ssrc, codec, &hop, out)?;
+                }
+                (header.ssrc, header.seq, payload, Via::Media)
+            }
+            Format::Rtx => {
+                // Padding only is a probe. The transport's feedback counted it, which is all it is for.
+                let Some((seq, payload)) = rtx::original(&payload) else { return Ok(()) };
+                (self.repaired(header.ssrc, &hop).ok_or(Dropped::UnknownSsrc)?, seq, payload, Via::Rtx)
+            }
+        };
+        let stream = self.streams.get_mut(&media).ok_or(Dropped::UnknownSsrc)?;
+        if let Format::Media(codec) = format {
+            stream.codec = codec;
+        }
+        let (track, layer, codec) = (stream.track, stream.layer, stream.codec);
+        let seq = match stream.receive.receive(now, seq, header.timestamp, via) {
+            Received::New(seq) => seq,
+            Received::Restarted(seq) => {
+                out.push(PeerEvent::LayerRestarted { track, layer });
+                seq
+            }
+            Received::Duplicate | Received::Stray => return Err(Dropped::Replayed),
+        };
+        let frame = descriptor::frame_info(codec, &payload, &ext);
+        if frame.starts_keyframe {
+            stream.receive.keyframe(seq);
+        }
+        let (timestamp, marker) = (header.timestamp, header.marker);
+        let packet = Packet { arrival: now, codec, seq, timestamp, marker, ext, frame, payload };
+        out.push(PeerEvent::Packet { track, layer, packet: Arc::new(packet) });
+        Ok(())
+    }
+
+    /// Finds out what an SSRC that was not seen before carries.
+    fn admit(&mut self, ssrc: u32, codec: Codec, hop: &Hop<'_>, out: &mut Vec<PeerEvent>) -> Result<(), Dropped> {
+        let (track, layer) = self.place_of(ssrc, codec, hop).ok_or(Dropped::UnknownSsrc)?;
+        // One SSRC a layer: a new one takes the place of the one before (the encoder was replaced).
+        let before = self.streams.iter().find(|(_, stream)| stream.track == track && stream.layer == layer).map(|(&s, _)| s);
+        if let Some(before) = before {
+            self.streams.remove(&before);
+            self.repairs.retain(|_, media| *media != before);
+            out.push(PeerEvent::LayerRestarted { track, layer });
+        }
+        let receive = ReceiveStream::new(ssrc, codec.clock_rate(), codec.kind() == Kind::Video);
+        self.streams.insert(ssrc, Stream { track, layer, codec, receive });
+        let paired = self.tracks.iter().flat_map(|plan| &plan.ssrcs).find(|(media, _)| *media == ssrc);
+        if let Some((_, Some(rtx))) = paired {
+            self.repairs.insert(*rtx, ssrc);
+        }
+        Ok(())
+    }
+
+    fn place_of(&self, ssrc: u32, codec: Codec, hop: &Hop<'_>) -> Option<(TrackId, Layer)> {
+        let named = |plan: &&ReceivePlan| hop.mid.is_some_and(|mid| plan.mid.as_bytes() == mid);
+        if let Some(plan) = self.tracks.iter().find(named) {
+            return Some((plan.track, layer_of(plan, hop.rid)?));
+        }
+        for plan in &self.tracks {
+            if let Some(index) = plan.ssrcs.iter().position(|(media, _)| *media == ssrc) {
+                let layer = if plan.rids.len() > 1 { index as u8 } else { 0 };
+                return Some((plan.track, Layer(layer)));
+            }
+        }
+        // Neither name nor number: clear only when there is one track of its kind.
+        let mut of_kind = self.tracks.iter().filter(|plan| plan.kind == codec.kind());
+        match (of_kind.next(), of_kind.next()) {
+            (Some(plan), None) if hop.mid.is_none() => Some((plan.track, layer_of(plan, hop.rid)?)),
+            _ => None,
+        }
+    }
+
+    /// The media SSRC that a retransmission SSRC repairs.
+    fn repaired(&mut self, rtx: u32, hop: &Hop<'_>) -> Option<u32> {
+        if let Some(&media) = self.repairs.get(&rtx) {
+            return Some(media);
+        }
+        let named = |plan: &&ReceivePlan| hop.mid.is_some_and(|mid| plan.mid.as_bytes() == mid);
+        let plan = self.tracks.iter().find(named)?;
+        let layer = layer_of(plan, hop.repaired_rid.or(hop.rid))?;
+        let (track, stream) = (plan.track, |s: &Stream| s.layer == layer);
+        let media = self.streams.iter().find(|(_, s)| s.track == track && stream(s)).map(|(&ssrc, _)| ssrc)?;
+        // As many as there are layers: an older retransmission SSRC of this layer makes room.
+        self.repairs.retain(|_, repaired| *repaired != media);
+        self.repairs.insert(rtx, media);
+        Some(media)
+    }
+
+    /// Takes a sender report.
+    pub(super) fn sender_report(
+        &mut self,
+        now: Instant,
+        epoch: &Epoch,
+        ssrc: u32,
+        info: &SenderInfo,
+        out: &mut Vec<PeerEvent>,
+    ) {
+        let Some(stream) = self.streams.get_mut(&ssrc) else { return };
+        stream.receive.sender_report(now, *info);
+        self.clock.record(info.ntp, epoch.ntp(now));
+        // In our time, by one clock for all of the member's streams: lips and voice stay together.
+        if let (Some(clock), Some(ntp)) = (stream.receive.clock(), self.clock.local(info.ntp)) {
+            out.push(PeerEvent::Report { track: stream.track, layer: stream.layer, report: SenderClock { ntp, ..clock } });
+        }
+    }
+
+    /// The member ended an SSRC: the layer waits for another.
+    pub(super) fn goodbye(&mut self, ssrc: u32) {
+        self.streams.remove(&ssrc);
+        self.repairs.retain(|rtx, media| *rtx != ssrc && *media != ssrc);
+    }
+
+    /// Appends a request for a keyframe; false while the layer does not flow.
+    pub(super) fn request_keyframe(&self, track: TrackId, layer: Layer, buf: &mut Vec<u8>) -> bool {
+        let media = self.streams.iter().find(|(_, stream)| stream.track == track && stream.layer == layer);
+        let Some((&media, _)) = media else { return false };
+        write::pli(buf, self.ssrc, media);
+        true
+    }
+
+    /// When [`Uplink::write_feedback`] has something to say.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let nacks = self.streams.values().filter_map(|stream| stream.receive.deadline());
+        nacks.chain(self.arrivals.deadline()).chain((!self.streams.is_empty()).then_some(self.report_at)).min()
+    }
+
+    /// Appends what is due: NACKs, transport feedback, receiver reports.
+    pub(super) fn write_feedback(&mut self, now: Instant, rtt: Duration, buf: &mut Vec<u8>) {
+        let mut lost = Vec::new();
+        for (&media, stream) in &mut self.streams {
+            lost.clear();
+            stream.receive.nacks(now, rtt, &mut lost);
+            if !lost.is_empty() {
+                self.nacks_sent += lost.len() as u64;
+                write::nack(buf, self.ssrc, media, &lost);
+            }
+        }
+        let media = self.streams.keys().next().copied().unwrap_or(0);
+        self.arrivals.feedback(now, self.ssrc, media, buf);
+        if now >= self.report_at {
+            self.report_at = now + REPORT_EVERY;
+            let blocks: Vec<ReportBlock> = self.streams.values_mut().filter_map(|stream| stream.receive.report(now)).collect();
+            let worst = blocks.iter().map(|block| block.fraction_lost).max();
+            self.loss = worst.map_or(0.0, |worst| f32::from(worst) / 256.0);
+            for blocks in blocks.chunks(31) {
+                write::receiver_report(buf, self.ssrc, blocks);
+            }
+        }
+    }
+}
+
+/// Which layer a rid names. A track without rids has one.
+fn layer_of(plan: &ReceivePlan, rid: Option<&[u8]>) -> Option<Layer> {
+    if plan.rids.is_empty() {
+        return Some(Layer(0));
+    }
+    let index = plan.rids.iter().position(|known| Some(known.as_bytes()) == rid)?;
+    Some(Layer(index as u8))
+}

@@ -1,0 +1,589 @@
+//! The loop of a shard: what comes in, from the socket, TCP, pipes and signaling; what the router makes of it; and what goes
+//! out. Owns the glue between peers and router; decides nothing.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::peers::Peers;
+use super::pipe::{Pipes, Wish};
+use super::socket::{MediaSocket, ReadBuffers};
+use super::stats::ShardStats;
+use super::tcp::TcpConnections;
+use super::timers::Timers;
+use super::{Inbox, Start};
+use crate::edge::media::{Command, Event, Origin, TrackSpec};
+use crate::edge::peer::{self, Certificate, Dropped, Peer, PeerEvent, Route, Sending};
+use crate::id::{MemberId, ShardId};
+use crate::router::{Input, NewTrack, Output, PeerKey, PipeItem, Router, Upstream};
+use crate::rtp::clock::Epoch;
+use crate::units::Bitrate;
+
+/// How many messages of one kind are taken per turn, so that none starves another.
+const TURN: usize = 128;
+
+/// Events that may wait for signaling beyond its queue.
+const MAX_UNSENT: usize = 65_536;
+
+/// Batches read from the socket per turn.
+const READS: usize = 8;
+
+pub(super) struct Shard {
+    id: ShardId,
+    socket: MediaSocket,
+    buffers: Option<ReadBuffers>,
+    tcp: TcpConnections,
+    certificate: Arc<Certificate>,
+    budget: Bitrate,
+    gather: Duration,
+    pipes: Pipes,
+    inbox: mpsc::Receiver<Inbox>,
+    events: mpsc::Sender<(ShardId, Event)>,
+    /// Events that found no room and must not be lost.
+    unsent: VecDeque<Event>,
+    peers: Peers,
+    timers: Timers,
+    router: Router,
+    /// Joins this thread's clock and NTP's, once for its life.
+    epoch: Epoch,
+    /// Reused from call to call.
+    outputs: Vec<Output>,
+    happened: Vec<PeerEvent>,
+    /// Peers with something to send.
+    dirty: Vec<PeerKey>,
+    flush_at: Option<Instant>,
+    stats: ShardStats,
+}
+
+enum Woken {
+    Socket,
+    Tcp(Option<super::tcp::Arrival>),
+    Media(Option<Vec<PipeItem>>),
+    Wish(Option<(ShardId, Wish)>),
+    Inbox(Option<Inbox>),
+    Timer,
+}
+
+impl Shard {
+    pub(super) fn new(start: Start) -> io::Result<Self> {
+        Ok(Self {
+            id: start.id,
+            socket: MediaSocket::new(start.socket)?,
+            buffers: None,
+            tcp: TcpConnections::default(),
+            certificate: start.certificate,
+            budget: start.budget,
+            gather: start.gather,
+            pipes: start.pipes,
+            inbox: start.inbox,
+            events: start.events,
+            unsent: VecDeque::new(),
+            peers: Peers::default(),
+            timers: Timers::default(),
+            router: Router::new(rand::random()),
+            epoch: start.epoch,
+            outputs: Vec::new(),
+            happened: Vec::new(),
+            dirty: Vec::new(),
+            flush_at: None,
+            stats: ShardStats::default(),
+        })
+    }
+
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let sleep = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(sleep);
+        loop {
+            let deadline = [self.router.deadline(), self.timers.next(), self.flush_at].into_iter().flatten().min();
+            if let Some(deadline) = deadline {
+                sleep.as_mut().reset(deadline.into());
+            }
+            let woken = tokio::select! {
+                ready = self.socket.readable() => { ready?; Woken::Socket }
+                arrival = self.tcp.arrivals.recv() => Woken::Tcp(arrival),
+                items = self.pipes.media.recv() => Woken::Media(items),
+                wish = self.pipes.control.recv() => Woken::Wish(wish),
+                message = self.inbox.recv() => Woken::Inbox(message),
+                () = &mut sleep, if deadline.is_some() => Woken::Timer,
+            };
+            let now = Instant::now();
+            match woken {
+                Woken::Socket => self.read_socket(now),
+                Woken::Tcp(Some(arrival)) => self.tcp_arrival(now, arrival),
+                Woken::Media(Some(items)) => self.pipe_items(now, items),
+                Woken::Wish(Some((from, wish))) => self.wish(now, from, wish),
+                Woken::Inbox(Some(message)) => {
+                    if self.message(now, message) {
+                        break;
+                    }
+                }
+                Woken::Inbox(None) => break,
+                Woken::Timer | Woken::Tcp(None) | Woken::Media(None) | Woken::Wish(None) => {}
+            }
+            if self.drain_queues(now) {
+                break;
+            }
+            self.run_timers(now);
+            self.flush_when_due(now);
+            self.send_unsent();
+        }
+        self.close_all(Instant::now());
+        Ok(())
+    }
+
+    /// Takes what else waits, without waiting. True when the shard is to stop.
+    fn drain_queues(&mut self, now: Instant) -> bool {
+        for _ in 0..TURN {
+            let Ok(items) = self.pipes.media.try_recv() else { break };
+            self.pipe_items(now, items);
+        }
+        for _ in 0..TURN {
+            let Ok((from, wish)) = self.pipes.control.try_recv() else { break };
+            self.wish(now, from, wish);
+        }
+        for _ in 0..TURN {
+            let Ok(arrival) = self.tcp.arrivals.try_recv() else { break };
+            self.tcp_arrival(now, arrival);
+        }
+        for _ in 0..TURN {
+            let Ok(message) = self.inbox.try_recv() else { break };
+            if self.message(now, message) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn read_socket(&mut self, now: Instant) {
+        // The shard's other parts work on the datagrams in place, so the buffers are taken out meanwhile.
+        let mut buffers = std::mem::take(&mut self.buffers).unwrap_or_default();
+        for _ in 0..READS {
+            if !self.socket.receive(&mut buffers) {
+                break;
+            }
+            for (from, datagram) in buffers.datagrams() {
+                self.datagram(now, Route::Udp(from), datagram);
+            }
+        }
+        self.buffers = Some(buffers);
+    }
+
+    fn tcp_arrival(&mut self, now: Instant, (route, frame): super::tcp::Arrival) {
+        match frame {
+            Some(mut frame) => self.datagram(now, route, &mut frame),
+            None => {
+                if let Route::Tcp { conn, .. } = route {
+                    self.tcp.close(conn);
+                }
+                let Some(key) = self.peers.of_route(route) else { return };
+                let mut happened = std::mem::take(&mut self.happened);
+                if let Some(peer) = self.peers.get_mut(key).and_then(|entry| entry.peer.as_mut()) {
+                    peer.forget_route(route, &mut happened);
+                }
+                self.peers.forget_route(key, route);
+                self.after_peer(now, key, happened);
+            }
+        }
+    }
+
+    fn datagram(&mut self, now: Instant, route: Route, datagram: &mut [u8]) {
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += datagram.len() as u64;
+        let key = match peer::ufrag_of(datagram) {
+            Some(ufrag) => self.peers.of_ufrag(ufrag),
+            None => self.peers.of_route(route),
+        };
+        let Some((key, peer)) = key.and_then(|key| Some((key, self.peers.get_mut(key)?.peer.as_mut()?))) else {
+            match peer::is_stun(datagram) {
+                true => self.stats.dropped.bad_stun += 1,
+                false => self.stats.dropped.unknown_source += 1,
+            }
+            return;
+        };
+        let mut happened = std::mem::take(&mut self.happened);
+        if let Err(reason) = peer.receive(now, route, datagram, &mut happened) {
+            self.count_drop(reason);
+        }
+        self.after_peer(now, key, happened);
+    }
+
+    /// Carries out what a peer reported, and sends what it has to say itself.
+    fn after_peer(&mut self, now: Instant, key: PeerKey, mut happened: Vec<PeerEvent>) {
+        for event in happened.drain(..) {
+            self.peer_event(now, key, event);
+        }
+        self.happened = happened;
+        let Some(entry) = self.peers.get_mut(key) else { return };
+        let Some(peer) = entry.peer.as_mut() else { return };
+        while let Some((route, packet)) = peer.poll_transmit() {
+            self.stats.datagrams_out += 1;
+            self.stats.bytes_out += packet.len() as u64;
+            match route {
+                Route::Udp(addr) => {
+                    if self.socket.send(addr, &packet, packet.len()).is_err() {
+                        self.stats.send_errors += 1;
+                    }
+                }
+                Route::Tcp { conn, .. } => {
+                    self.tcp.send(conn, std::iter::once(packet.as_ref()));
+                }
+            }
+        }
+        self.timers.arm(key, peer.deadline(), &mut entry.armed);
+    }
+
+    fn peer_event(&mut self, now: Instant, key: PeerKey, event: PeerEvent) {
+        let Some(entry) = self.peers.get(key) else { return };
+        let member = entry.member;
+        match event {
+            PeerEvent::Packet { track, layer, packet } => {
+                self.stats.rtp_in += 1;
+                self.route(now, Input::Packet { track, layer, packet });
+            }
+            PeerEvent::Report { track, layer, report } => self.route(now, Input::Report { track, layer, report }),
+            PeerEvent::LayerRestarted { track, layer } => self.route(now, Input::LayerRestarted { track, layer }),
+            PeerEvent::Nack { slot, rtt, lost } => {
+                self.stats.nacks_in += 1;
+                self.route(now, Input::Nack { peer: key, slot, rtt, lost });
+            }
+            PeerEvent::KeyframeWanted { slot } => self.route(now, Input::KeyframeWanted { peer: key, slot }),
+            PeerEvent::Validated(route) => self.peers.add_route(key, route),
+            PeerEvent::Invalidated(route) => self.peers.forget_route(key, route),
+            PeerEvent::Connected => self.tell(Event::Connected { member }),
+            PeerEvent::IceDown => self.tell(Event::IceDown { member }),
+            PeerEvent::IceUp => self.tell(Event::IceUp { member }),
+            PeerEvent::Quality(quality) => self.tell_if_room(Event::Quality { member, quality }),
+            PeerEvent::Data { label, binary, payload } => self.tell_if_room(Event::Data { member, label, binary, payload }),
+            PeerEvent::Closed(why) => {
+                tracing::debug!(%member, room = %entry.room, ?why, "transport closed");
+                self.remove_peer(now, key);
+                self.tell(Event::Closed { member, why });
+            }
+        }
+    }
+
+    fn route(&mut self, now: Instant, input: Input) {
+        self.router.handle(now, input, &mut self.outputs);
+        if self.outputs.is_empty() {
+            return;
+        }
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            self.output(now, output);
+        }
+        self.outputs = outputs;
+    }
+
+    fn output(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Forward { peer, slot, packet, rewritten } => {
+                self.stats.rtp_out += 1;
+                self.append(peer, |peer, buf| {
+                    peer.forward(&Sending { now, slot, packet: &packet, rewritten: &rewritten }, buf)
+                });
+            }
+            Output::Retransmit { peer, slot, packet, rewritten } => {
+                self.stats.rtx_out += 1;
+                self.append(peer, |peer, buf| {
+                    peer.retransmit(&Sending { now, slot, packet: &packet, rewritten: &rewritten }, buf)
+                });
+            }
+            Output::Pipe { pipe, item } => self.pipes.push(pipe, item),
+            Output::RequestKeyframe { upstream: Upstream::Peer(peer), track, layer } => {
+                self.stats.keyframe_requests_out += 1;
+                self.append(peer, |peer, buf| peer.request_keyframe(track, layer, buf));
+            }
+            Output::RequestKeyframe { upstream: Upstream::Pipe(pipe), track, layer } => {
+                self.pipes.wish(pipe, Wish::Keyframe { track, layer });
+            }
+            Output::Wanted { upstream: Upstream::Peer(_), track, layers } => self.tell(Event::LayersWanted { track, layers }),
+            Output::Wanted { upstream: Upstream::Pipe(pipe), track, layers } => {
+                self.pipes.wish(pipe, Wish::Layers { track, layers });
+            }
+            Output::StreamState { peer, slot, track, state } => {
+                if let Some(member) = self.peers.get(peer).map(|entry| entry.member) {
+                    self.tell(Event::StreamState { member, slot, track, state });
+                }
+            }
+            Output::Levels { levels } => self.tell_if_room(Event::Levels { levels }),
+        }
+    }
+
+    /// Lets a peer append one sealed packet to its batch; true when it had one.
+    fn append(&mut self, key: PeerKey, write: impl FnOnce(&mut Peer, &mut Vec<u8>) -> bool) -> bool {
+        let Some(entry) = self.peers.get_mut(key) else { return false };
+        let Some(peer) = entry.peer.as_mut() else { return false };
+        if !write(peer, entry.batch.buffer()) {
+            entry.batch.abandon();
+            return false;
+        }
+        entry.batch.close();
+        if !std::mem::replace(&mut entry.dirty, true) {
+            self.dirty.push(key);
+        }
+        true
+    }
+
+    fn pipe_items(&mut self, now: Instant, items: Vec<PipeItem>) {
+        for item in items {
+            let input = match item {
+                PipeItem::Packet { track, layer, packet } => Input::Packet { track, layer, packet },
+                PipeItem::Report { track, layer, report } => Input::Report { track, layer, report },
+                PipeItem::LayerRestarted { track, layer } => Input::LayerRestarted { track, layer },
+            };
+            self.route(now, input);
+        }
+    }
+
+    fn wish(&mut self, now: Instant, pipe: ShardId, wish: Wish) {
+        let input = match wish {
+            Wish::Layers { track, layers } => Input::PipeInterest { pipe, track, layers },
+            Wish::Keyframe { track, layer } => Input::PipeKeyframe { pipe, track, layer },
+        };
+        self.route(now, input);
+    }
+
+    /// True when the shard is to stop.
+    fn message(&mut self, now: Instant, message: Inbox) -> bool {
+        match message {
+            Inbox::Media(command) => self.command(now, command),
+            Inbox::Tcp { stream, first } => self.adopt(now, stream, first),
+            Inbox::Stats { reply } => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.snapshot());
+            }
+            Inbox::Stop => return true,
+        }
+        false
+    }
+
+    fn adopt(&mut self, now: Instant, stream: TcpStream, first: Bytes) {
+        let Ok(addr) = stream.peer_addr() else { return };
+        match self.tcp.adopt(stream, addr) {
+            Some(route) => self.datagram(now, route, &mut first.to_vec()),
+            None => self.stats.dropped.queue_full += 1,
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::AddPeer { member, room } => {
+                if let Some(old) = self.peers.of_member(member) {
+                    self.remove_peer(now, old);
+                }
+                let key = self.peers.insert(member, room);
+                self.route(now, Input::Budget { peer: key, rate: self.budget });
+            }
+            Command::Configure { member, plan } => {
+                let Some(key) = self.peers.of_member(member) else { return };
+                self.peers.add_ufrag(key, &plan.ice.local.ufrag);
+                let mut happened = std::mem::take(&mut self.happened);
+                let Some(entry) = self.peers.get_mut(key) else { return };
+                match &mut entry.peer {
+                    Some(peer) => peer.configure(now, &plan, &mut happened),
+                    none => {
+                        let (certificate, ssrc) = (Arc::clone(&self.certificate), rand::random());
+                        *none = Some(Peer::new(now, self.epoch, certificate, &plan, ssrc));
+                    }
+                }
+                self.after_peer(now, key, happened);
+            }
+            Command::RemovePeer { member } => {
+                if let Some(key) = self.peers.of_member(member) {
+                    self.remove_peer(now, key);
+                }
+            }
+            Command::AddTrack { track } => self.add_track(now, track),
+            Command::RemoveTrack { track } => self.route(now, Input::TrackRemoved { track }),
+            Command::Mute { track, muted } => self.route(now, Input::Muted { track, muted }),
+            Command::Bind { member, slot, track } => self.for_peer(now, member, |peer| Input::Bind { peer, slot, track }),
+            Command::View { member, items } => self.for_peer(now, member, |peer| Input::View { peer, items }),
+            Command::Budget { member, rate } => self.for_peer(now, member, |peer| Input::Budget { peer, rate }),
+            Command::Data { member, label, binary, payload } => {
+                let Some(key) = self.peers.of_member(member) else { return };
+                let Some(peer) = self.peers.get_mut(key).and_then(|entry| entry.peer.as_mut()) else { return };
+                if !peer.send_data(now, &label, binary, &payload) {
+                    self.stats.dropped.queue_full += 1;
+                }
+                self.after_peer(now, key, Vec::new());
+            }
+        }
+    }
+
+    fn for_peer(&mut self, now: Instant, member: MemberId, input: impl FnOnce(PeerKey) -> Input) {
+        if let Some(key) = self.peers.of_member(member) {
+            self.route(now, input(key));
+        }
+    }
+
+    fn add_track(&mut self, now: Instant, track: TrackSpec) {
+        let upstream = match track.origin {
+            Origin::Shard(shard) => Upstream::Pipe(shard),
+            Origin::Member(member) => match self.peers.of_member(member) {
+                Some(key) => Upstream::Peer(key),
+                None => return,
+            },
+        };
+        let new = NewTrack { id: track.id, kind: track.kind, layers: track.layers, muted: track.muted, upstream };
+        self.route(now, Input::TrackAdded(new));
+    }
+
+    fn remove_peer(&mut self, now: Instant, key: PeerKey) {
+        self.route(now, Input::PeerGone { peer: key });
+        if let Some(peer) = self.peers.get_mut(key).and_then(|entry| entry.peer.as_mut()) {
+            peer.close(now);
+        }
+        // The goodbye goes out before the entry does.
+        self.after_peer(now, key, Vec::new());
+        self.flush_peer(key);
+        let Some(entry) = self.peers.remove(key) else { return };
+        for conn in Peers::tcp_of(&entry) {
+            self.tcp.close(conn);
+        }
+    }
+
+    fn close_all(&mut self, now: Instant) {
+        let keys: Vec<PeerKey> = self.peers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.remove_peer(now, key);
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        while let Some((at, key)) = self.timers.due(now) {
+            let mut happened = std::mem::take(&mut self.happened);
+            if let Some(entry) = self.peers.get_mut(key) {
+                if entry.armed == Some(at) {
+                    entry.armed = None;
+                }
+                if let Some(peer) = entry.peer.as_mut() {
+                    peer.timeout(now, &mut happened);
+                }
+            }
+            self.write_rtcp(now, key);
+            self.after_peer(now, key, happened);
+        }
+        if self.router.deadline().is_some_and(|at| at <= now) {
+            self.route(now, Input::Timeout);
+        }
+    }
+
+    /// Lets a peer say what its reports and requests have come to: one compound packet, or several when one is full.
+    fn write_rtcp(&mut self, now: Instant, key: PeerKey) {
+        let Self { peers, router, dirty, .. } = self;
+        let Some(entry) = peers.get_mut(key) else { return };
+        let Some(peer) = entry.peer.as_mut() else { return };
+        while peer.write_rtcp(now, |slot, at| router.timestamp_at(key, slot, at), entry.batch.buffer()) {
+            entry.batch.close();
+            if !std::mem::replace(&mut entry.dirty, true) {
+                dirty.push(key);
+            }
+        }
+        entry.batch.abandon();
+    }
+
+    fn flush_when_due(&mut self, now: Instant) {
+        let (sent, dropped) = self.pipes.flush();
+        self.stats.pipe_packets_out += sent;
+        self.stats.pipe_drops += dropped;
+        if self.dirty.is_empty() {
+            return;
+        }
+        if !self.gather.is_zero() && now < *self.flush_at.get_or_insert(now + self.gather) {
+            return;
+        }
+        self.flush_at = None;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            self.flush_peer(key);
+        }
+        self.dirty = dirty;
+    }
+
+    fn flush_peer(&mut self, key: PeerKey) {
+        let Some(entry) = self.peers.get_mut(key) else { return };
+        entry.dirty = false;
+        if entry.batch.is_empty() {
+            return;
+        }
+        self.stats.datagrams_out += entry.batch.len() as u64;
+        self.stats.bytes_out += entry.batch.bytes() as u64;
+        match entry.peer.as_ref().and_then(Peer::route) {
+            Some(Route::Udp(addr)) => {
+                for (bytes, segment) in entry.batch.runs(self.socket.max_segments()) {
+                    if self.socket.send(addr, bytes, segment).is_err() {
+                        self.stats.send_errors += 1;
+                    }
+                }
+            }
+            Some(Route::Tcp { conn, .. }) => {
+                let sent = self.tcp.send(conn, entry.batch.packets());
+                self.stats.dropped.queue_full += if sent { 0 } else { entry.batch.len() as u64 };
+            }
+            None => {}
+        }
+        entry.batch.clear();
+    }
+
+    /// Tells signaling what it must hear.
+    fn tell(&mut self, event: Event) {
+        if self.unsent.len() == MAX_UNSENT {
+            // Signaling has been stuck for long; the oldest news is the least worth.
+            self.unsent.pop_front();
+            self.stats.dropped.queue_full += 1;
+        }
+        self.unsent.push_back(event);
+        self.send_unsent();
+    }
+
+    /// Tells what the next report replaces anyway.
+    fn tell_if_room(&mut self, event: Event) {
+        if self.events.try_send((self.id, event)).is_err() {
+            self.stats.dropped.queue_full += 1;
+        }
+    }
+
+    fn send_unsent(&mut self) {
+        while let Some(event) = self.unsent.pop_front() {
+            match self.events.try_reserve() {
+                Ok(permit) => permit.send((self.id, event)),
+                Err(_) => {
+                    self.unsent.push_front(event);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn count_drop(&mut self, reason: Dropped) {
+        let drops = &mut self.stats.dropped;
+        let counter = match reason {
+            Dropped::BadStun => &mut drops.bad_stun,
+            Dropped::BadDtls => &mut drops.bad_dtls,
+            Dropped::BadSrtp => &mut drops.bad_srtp,
+            Dropped::Replayed => &mut drops.replayed,
+            Dropped::BadRtp => &mut drops.bad_rtp,
+            Dropped::BadRtcp => &mut drops.bad_rtcp,
+            Dropped::UnknownSsrc => &mut drops.unknown_ssrc,
+            Dropped::UnknownSource => &mut drops.unknown_source,
+        };
+        *counter += 1;
+    }
+
+    fn snapshot(&self) -> ShardStats {
+        let (tracks, subscriptions) = self.router.counts();
+        let nacks_out = self.peers.iter().filter_map(|(_, entry)| entry.peer.as_ref()).map(Peer::nacks_sent).sum();
+        ShardStats {
+            peers: self.peers.len() as u32,
+            tracks: tracks as u32,
+            subscriptions: subscriptions as u32,
+            nacks_out,
+            ..self.stats.clone()
+        }
+    }
+}
