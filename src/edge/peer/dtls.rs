@@ -224,6 +224,8 @@ impl Dtls {
                 self.repeat(now, out);
                 return Ok(());
             }
+            Verdict::RepeatedEnd if self.next_repeat.is_some_and(|next| now < next) => return Ok(()),
+            Verdict::RepeatedEnd => self.next_repeat = Some(now + FIRST_REPEAT_GAP),
             Verdict::Feed => {}
         }
         let read = contain(|| endpoint.read(now, PEER, None, BytesMut::from(datagram)));

@@ -30,6 +30,9 @@ pub enum Verdict {
     Feed,
     /// The peer repeats a flight that is here already, so ours was lost: send ours again, and do not feed this.
     Repeat,
+    /// It repeats the very last flight. The library answers that by itself, once for each such datagram it is fed, and
+    /// seven times in all.
+    RepeatedEnd,
     Drop,
 }
 
@@ -62,7 +65,7 @@ impl Guard {
     }
 
     pub fn judge(&mut self, datagram: &[u8], phase: Phase) -> Verdict {
-        let mut only_repeats = true;
+        let (mut only_repeats, mut has_plaintext, mut has_finished) = (true, false, false);
         for record in records(datagram) {
             let Ok(record) = record else { return Verdict::Drop };
             let fine = match (record.content, record.epoch) {
@@ -76,12 +79,14 @@ impl Guard {
                 }
                 (Content::Handshake, 1) => {
                     only_repeats = false;
+                    has_finished = true;
                     record.body.len() <= MAX_ENCRYPTED_HANDSHAKE && spend(&mut self.encrypted_budget)
                 }
                 // Plaintext: anyone who can spoof the peer's address can have sent it.
                 (Content::Handshake, 0) => match self.take_fragments(record.body) {
                     Ok(repeats) => {
                         only_repeats &= repeats;
+                        has_plaintext = true;
                         true
                     }
                     Err(Malformed) => false,
@@ -102,7 +107,10 @@ impl Guard {
         }
         match phase {
             Phase::Handshaking if only_repeats && self.is_past_cookie() => Verdict::Repeat,
-            _ => Verdict::Feed,
+            Phase::Connected if has_finished => Verdict::RepeatedEnd,
+            // The rest of that flight comes with a Finished, which is answered.
+            Phase::Connected if has_plaintext => Verdict::Repeat,
+            Phase::Handshaking | Phase::Connected => Verdict::Feed,
         }
     }
 
@@ -187,7 +195,8 @@ mod tests {
         assert_eq!(judge(handshake(1, 20, 10, 10)), Verdict::Feed, "still incomplete");
         assert_eq!(judge(handshake(1, 20, 0, 15)), Verdict::Feed);
         assert_eq!(judge(handshake(1, 20, 0, 20)), Verdict::Repeat, "complete, however it is cut");
-        assert_eq!(guard.judge(&handshake(1, 20, 0, 20), Phase::Connected), Verdict::Feed, "the library answers it");
+        assert_eq!(guard.judge(&handshake(1, 20, 0, 20), Phase::Connected), Verdict::Repeat);
+        assert_eq!(guard.judge(&record(22, 1, &[0; 40]), Phase::Connected), Verdict::RepeatedEnd);
     }
 
     #[test]

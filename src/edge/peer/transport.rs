@@ -295,3 +295,6 @@ impl Transport {
         out.push(TransportEvent::Closed(why));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
