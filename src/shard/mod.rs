@@ -1,5 +1,5 @@
 //! One media thread: its own UDP socket, its peers, its router and their timers. Shares nothing with other shards; they
-//! meet over pipes. The node hands it [`Inbox`] messages and hears [`Event`]s. Owns the order of work: read a batch, open,
+//! meet over pipes. Signaling hands it [`Command`]s and hears [`Event`]s. Owns the order of work: read a batch, open,
 //! route, rewrite and seal into each peer's batch, then flush; timers in between.
 
 mod batch;
@@ -28,13 +28,15 @@ use crate::units::Bitrate;
 use pipe::Pipes;
 use stats::ShardStats;
 
-/// Messages that may wait for a shard. Signaling waits when it is full.
-pub const INBOX_DEPTH: usize = 4_096;
+/// Commands that may wait for a shard. Signaling waits when it is full.
+pub const COMMANDS_DEPTH: usize = 4_096;
 
-/// What a shard may be told.
+/// Messages of the node that may wait for a shard.
+pub const INBOX_DEPTH: usize = 64;
+
+/// What the node may tell a shard; signaling has a queue of its own.
 #[derive(Debug)]
 pub enum Inbox {
-    Media(Command),
     /// An ICE-TCP connection whose first frame named a ufrag of this shard.
     Tcp {
         stream: TcpStream,
@@ -54,6 +56,7 @@ pub struct Start {
     /// Joins `Instant` and NTP: one for all shards, so that reports of different ones agree.
     pub epoch: Epoch,
     pub pipes: Pipes,
+    pub commands: mpsc::Receiver<Command>,
     pub inbox: mpsc::Receiver<Inbox>,
     /// Where its events go. Full: levels and quality are dropped, the rest waits in the shard.
     pub events: mpsc::Sender<(ShardId, Event)>,

@@ -42,6 +42,7 @@ pub(super) struct Shard {
     budget: Bitrate,
     gather: Duration,
     pipes: Pipes,
+    commands: mpsc::Receiver<Command>,
     inbox: mpsc::Receiver<Inbox>,
     events: mpsc::Sender<(ShardId, Event)>,
     /// Events that found no room and must not be lost.
@@ -65,6 +66,7 @@ enum Woken {
     Tcp(Option<super::tcp::Arrival>),
     Media(Option<Vec<PipeItem>>),
     Wish(Option<(ShardId, Wish)>),
+    Command(Option<Command>),
     Inbox(Option<Inbox>),
     Timer,
 }
@@ -80,6 +82,7 @@ impl Shard {
             budget: start.budget,
             gather: start.gather,
             pipes: start.pipes,
+            commands: start.commands,
             inbox: start.inbox,
             events: start.events,
             unsent: VecDeque::new(),
@@ -108,6 +111,7 @@ impl Shard {
                 arrival = self.tcp.arrivals.recv() => Woken::Tcp(arrival),
                 items = self.pipes.media.recv() => Woken::Media(items),
                 wish = self.pipes.control.recv() => Woken::Wish(wish),
+                command = self.commands.recv() => Woken::Command(command),
                 message = self.inbox.recv() => Woken::Inbox(message),
                 () = &mut sleep, if deadline.is_some() => Woken::Timer,
             };
@@ -117,12 +121,13 @@ impl Shard {
                 Woken::Tcp(Some(arrival)) => self.tcp_arrival(now, arrival),
                 Woken::Media(Some(items)) => self.pipe_items(now, items),
                 Woken::Wish(Some((from, wish))) => self.wish(now, from, wish),
+                Woken::Command(Some(command)) => self.command(now, command),
                 Woken::Inbox(Some(message)) => {
                     if self.message(now, message) {
                         break;
                     }
                 }
-                Woken::Inbox(None) => break,
+                Woken::Inbox(None) | Woken::Command(None) => break,
                 Woken::Timer | Woken::Tcp(None) | Woken::Media(None) | Woken::Wish(None) => {}
             }
             if self.drain_queues(now) {
@@ -149,6 +154,10 @@ impl Shard {
         for _ in 0..TURN {
             let Ok(arrival) = self.tcp.arrivals.try_recv() else { break };
             self.tcp_arrival(now, arrival);
+        }
+        for _ in 0..TURN {
+            let Ok(command) = self.commands.try_recv() else { break };
+            self.command(now, command);
         }
         for _ in 0..TURN {
             let Ok(message) = self.inbox.try_recv() else { break };
@@ -351,7 +360,6 @@ impl Shard {
     /// True when the shard is to stop.
     fn message(&mut self, now: Instant, message: Inbox) -> bool {
         match message {
-            Inbox::Media(command) => self.command(now, command),
             Inbox::Tcp { stream, first } => self.adopt(now, stream, first),
             Inbox::Stats { reply } => {
                 // Whoever asked may have gone.

@@ -13,7 +13,6 @@ use crate::edge::hub::{self, ConnId, Hub, Input, Output, Snapshot};
 use crate::edge::media::{Command, Event};
 use crate::edge::message::ServerFrame;
 use crate::id::{MemberId, ShardId};
-use crate::shard::Inbox;
 
 /// Inputs that are taken at once before outputs are carried out.
 const BATCH: usize = 64;
@@ -91,7 +90,7 @@ impl HubHandle {
 /// Spawns the task. It ends by itself when nobody can ask it any more.
 pub(super) fn start(
     config: hub::Config,
-    shards: Vec<mpsc::Sender<Inbox>>,
+    shards: Vec<mpsc::Sender<Command>>,
     events: mpsc::Receiver<(ShardId, Event)>,
     asks: mpsc::Receiver<Ask>,
 ) {
@@ -107,7 +106,7 @@ pub(super) fn unix_ms() -> u64 {
 
 struct Task {
     hub: Hub,
-    shards: Vec<mpsc::Sender<Inbox>>,
+    shards: Vec<mpsc::Sender<Command>>,
     wires: FxHashMap<ConnId, Wire>,
     out: Vec<Output>,
 }
@@ -198,12 +197,12 @@ impl Task {
     }
 
     async fn tell_shard(&self, shard: ShardId, command: Command) {
-        let Some(inbox) = self.shards.get(usize::from(shard.0)) else { return };
-        match inbox.try_send(Inbox::Media(command)) {
+        let Some(commands) = self.shards.get(usize::from(shard.0)) else { return };
+        match commands.try_send(command) {
             // Members' data is worth less than the time of everybody else.
-            Ok(()) | Err(TrySendError::Full(Inbox::Media(Command::Data { .. })) | TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(message)) => {
-                if inbox.send_timeout(message, SHARD_PATIENCE).await.is_err() {
+            Ok(()) | Err(TrySendError::Full(Command::Data { .. }) | TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(command)) => {
+                if commands.send_timeout(command, SHARD_PATIENCE).await.is_err() {
                     tracing::error!(shard = shard.0, "a shard takes no commands");
                 }
             }

@@ -2,7 +2,7 @@
 //! the border, who may connect from where, and every queue in between; decides nothing about rooms. `node` starts it.
 //!
 //! ```text
-//!  WebSocket task ─ Ask ──▶ hub task ── Inbox::Media ──▶ shard
+//!  WebSocket task ─ Ask ──▶ hub task ── Command ──▶ shard
 //!        ◀── ServerFrame ──    ◀──────── Event ─────────
 //! ```
 
@@ -28,13 +28,12 @@ use tokio::sync::{Semaphore, mpsc};
 pub use hub_task::HubHandle;
 
 use super::hub::{self, ConnId, Limits};
-use super::media::Event;
+use super::media::{Command, Event};
 use super::message::{IceServer, SUBPROTOCOL};
 use super::negotiate::MediaEndpoint;
 use super::token::{self, Claims, MAX_JOIN_TTL};
 use crate::config::{Config, Keys};
 use crate::id::{NodeId, RegionId, ShardId};
-use crate::shard::Inbox;
 use hub_task::Ask;
 
 /// Requests of sockets that may wait for the hub; a socket that finds it full waits with its reading.
@@ -94,7 +93,7 @@ impl SignalConfig {
 /// ids, `events` is what they report.
 pub fn start(
     config: SignalConfig,
-    shards: Vec<mpsc::Sender<Inbox>>,
+    shards: Vec<mpsc::Sender<Command>>,
     events: mpsc::Receiver<(ShardId, Event)>,
 ) -> (Router, HubHandle) {
     let (asks, asked) = mpsc::channel(ASKS_DEPTH);

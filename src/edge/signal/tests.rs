@@ -1,1 +1,1 @@
-
+//! The WebSocket shell, tried over real sockets on loopback. Part of [`crate::edge::signal`].

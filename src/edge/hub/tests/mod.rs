@@ -1,1 +1,1 @@
-
+//! Stories of the hub over one harness in memory. Part of [`crate::edge::hub`].
