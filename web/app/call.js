@@ -8,7 +8,7 @@ import { Icon } from "./icons.js";
 import { useKeys } from "./keys.js";
 import { PeoplePanel } from "./people.js";
 import { Reactions, useReactions } from "./reactions.js";
-import { preferences } from "./session.js";
+import { cameraOptions, preferences } from "./session.js";
 import { Stage } from "./stage.js";
 import { tilesOf } from "./tiles.js";
 import { Toasts, useToasts } from "./toasts.js";
@@ -68,7 +68,7 @@ function makeActions(room, ui) {
       const track = room.local.track("camera");
       const on = !track || track.muted;
       preferences.set({ cameraOn: on });
-      tried(room.setCamera(on, on ? { deviceId: preferences.get().camera } : {}));
+      tried(room.setCamera(on, on ? cameraOptions() : {}));
     },
     toggleShare: () => {
       const on = room.local.track("screen_share") === null;
@@ -106,7 +106,13 @@ function makeActions(room, ui) {
     chooseCamera: (/** @type {string} */ id) => {
       remember("camera", id);
       const track = room.local.track("camera");
-      if (track && !track.muted) tried(room.setCamera(true, { deviceId: id }));
+      if (track && !track.muted) tried(room.setCamera(true, cameraOptions()));
+    },
+    chooseCameraHeight: (/** @type {number} */ height) => {
+      preferences.set({ cameraHeight: height });
+      ui.setChosen((/** @type {object} */ before) => ({ ...before, cameraHeight: height }));
+      const track = room.local.track("camera");
+      if (track && !track.muted) tried(room.setCamera(true, cameraOptions()));
     },
     chooseMicrophone: (/** @type {string} */ id) => {
       remember("microphone", id);
@@ -144,6 +150,20 @@ export function Call({ room, onClosed }) {
   panelNow.current = panel;
 
   const actions = useMemo(() => makeActions(room, { setPanel, setSpeakerView, setPinned, setStatsOn, setDialog, setTo, setChosen, toast }), [room]);
+
+  // Focus must not fall off the page when the panel that holds it goes: back to the button that opened it.
+  const opened = useRef(/** @type {"chat" | "people" | null} */ (null));
+  useEffect(() => {
+    if (panel === null && opened.current && document.activeElement === document.body) {
+      for (const id of [opened.current, `${opened.current}-narrow`, "more"]) {
+        const button = /** @type {HTMLElement | null} */ (document.querySelector(`[data-testid="${id}"]`));
+        if (!button?.offsetParent) continue;
+        button.focus();
+        break;
+      }
+    }
+    opened.current = panel;
+  }, [panel]);
 
   useEffect(() => {
     if (panel !== "chat") return;

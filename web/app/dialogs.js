@@ -47,7 +47,7 @@ export function Help({ onClose }) {
  * @param {object} props
  * @param {import("../weir.js").Room} props.room
  * @param {import("./call.js").Actions} props.actions
- * @param {{ camera: string, microphone: string, output: string }} props.chosen
+ * @param {{ camera: string, microphone: string, output: string, cameraHeight: number }} props.chosen
  * @param {boolean} props.statsOn
  * @param {() => void} props.onClose
  */
@@ -59,6 +59,18 @@ export function Settings({ room, actions, chosen, statsOn, onClose }) {
     <div class="settings">
       <p class="settings-label">Camera</p>
       <${DeviceSelect} label="Camera" icon="camera" devices=${devices.cameras} value=${chosen.camera} onChange=${actions.chooseCamera} testid="settings-camera" />
+      <p class="settings-label">Camera quality</p>
+      <${Choice}
+        label="Camera quality"
+        name="height"
+        options=${[
+          [360, "Save data"],
+          [720, "Standard"],
+          [1080, "High"],
+        ]}
+        value=${chosen.cameraHeight}
+        onChange=${actions.chooseCameraHeight}
+      />
       <p class="settings-label">Microphone</p>
       <${DeviceSelect} label="Microphone" icon="mic" devices=${devices.microphones} value=${chosen.microphone} onChange=${actions.chooseMicrophone} testid="settings-microphone" />
       <div class="mic-check"><${Meter} media=${microphone} /></div>
@@ -66,24 +78,31 @@ export function Settings({ room, actions, chosen, statsOn, onClose }) {
       html`<p class="settings-label">Speaker</p>
         <${DeviceSelect} label="Speaker" icon="volume" devices=${devices.outputs} value=${chosen.output} onChange=${actions.chooseOutput} testid="settings-output" />`}
       <p class="settings-label">Colours</p>
-      <div class="choice" role="radiogroup" aria-label="Colours">
-        ${["dark", "light", "system"].map(
-          (each) => html`<label key=${each}
-            ><input
-              type="radio"
-              name="theme"
-              checked=${theme === each}
-              data-testid=${`theme-${each}`}
-              onChange=${() => {
-                preferences.set({ theme: each });
-                applyTheme();
-                setTheme(each);
-              }}
-            /><span>${each[0]?.toUpperCase()}${each.slice(1)}</span></label
-          >`,
-        )}
-      </div>
+      <${Choice}
+        label="Colours"
+        name="theme"
+        options=${[
+          ["dark", "Dark"],
+          ["light", "Light"],
+          ["system", "System"],
+        ]}
+        value=${theme}
+        onChange=${(/** @type {string} */ each) => {
+          preferences.set({ theme: each });
+          applyTheme();
+          setTheme(each);
+        }}
+      />
       <label class="check"><input type="checkbox" checked=${statsOn} onChange=${actions.toggleStats} /><span>Show statistics on every tile</span></label>
     </div>
   </${Dialog}>`;
+}
+
+/** @param {{ label: string, name: string, options: [string | number, string][], value: string | number, onChange: (value: any) => void }} props */
+function Choice({ label, name, options, value, onChange }) {
+  return html`<div class="choice" role="radiogroup" aria-label=${label}>
+    ${options.map(
+      ([each, text]) => html`<label key=${each}><input type="radio" name=${name} checked=${value === each} data-testid=${`${name}-${each}`} onChange=${() => onChange(each)} /><span>${text}</span></label>`,
+    )}
+  </div>`;
 }

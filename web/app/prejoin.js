@@ -6,7 +6,7 @@ import { deviceName, useDevices } from "./devices.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { Icon, Mark } from "./icons.js";
 import { Meter } from "./meter.js";
-import { giveToken, joinToken, preferences, tabIdentity } from "./session.js";
+import { cameraOptions, giveToken, joinToken, preferences, tabIdentity } from "./session.js";
 
 /**
  * A device that is opened while it is on, again when another is chosen, and handed over on joining.
@@ -46,7 +46,7 @@ export function Prejoin({ name, again, onJoined, onHome }) {
   const [error, setError] = useState("");
   const [needsToken, setNeedsToken] = useState(false);
   const [token, setToken] = useState("");
-  const camera = useCapture(settings.cameraOn, settings.camera, captureCamera);
+  const camera = useCapture(settings.cameraOn, settings.camera, () => captureCamera(cameraOptions()));
   const microphone = useCapture(settings.microphoneOn, settings.microphone, captureMicrophone);
   const devices = useDevices(`${camera.media?.id}${microphone.media?.id}`);
   const preview = useRef(/** @type {HTMLVideoElement | null} */ (null));

@@ -30,10 +30,26 @@ function write(storage, key, value) {
 
 /** Name, devices, and whether camera and microphone start on. */
 export const preferences = {
-  get: () => ({ name: "", camera: "", microphone: "", output: "", cameraOn: true, microphoneOn: true, theme: "dark", ...read(globalThis.localStorage, PREFERENCES) }),
+  get: () => ({ name: "", camera: "", microphone: "", output: "", cameraOn: true, microphoneOn: true, cameraHeight: 720, theme: "dark", ...read(globalThis.localStorage, PREFERENCES) }),
   /** @param {Record<string, unknown>} changes */
   set: (changes) => write(globalThis.localStorage, PREFERENCES, { ...preferences.get(), ...changes }),
 };
+
+/** What a camera may be asked for, by picture height. */
+export const CAMERA_HEIGHTS = [360, 720, 1080];
+
+/** How the camera is to be opened. */
+export function cameraOptions() {
+  const { camera, cameraHeight } = preferences.get();
+  const height = CAMERA_HEIGHTS.includes(cameraHeight) ? cameraHeight : 720;
+  return { deviceId: camera, height, width: (height * 16) / 9 };
+}
+
+// A link may ask for another quality, as it may for another codec: `/room/x?video=360&codec=vp9`.
+{
+  const asked = Number(new URLSearchParams(location.search).get("video"));
+  if (CAMERA_HEIGHTS.includes(asked)) preferences.set({ cameraHeight: asked });
+}
 
 /** Dark unless somebody chose otherwise: faces look best on dark. `system` follows the computer. */
 export function applyTheme() {

@@ -44,7 +44,7 @@ export function Toolbar({ room, actions, panel, unread, speakerView, statsOn, ch
         <span class="room-name" data-testid="room-title">${room.name}</span>
         <${Elapsed} since=${since} />
       </div>
-      <div class="toolbar-main" role="toolbar" aria-label="Call controls">
+      <div class="toolbar-main" role="group" aria-label="Call controls">
         <div class="split">
           <button class=${`control ${micOn ? "" : "off"}`} aria-pressed=${micOn} aria-label="Microphone" title=${`${micOn ? "Mute" : "Unmute"} (m)`} data-testid="mic" onClick=${actions.toggleMicrophone}>
             <${Icon} name=${micOn ? "mic" : "micOff"} />

@@ -1,0 +1,278 @@
+// The client library's own logic, in Node: the socket's resume against a server made of a few lines, ladders, SDP, layout.
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, mock, test } from "node:test";
+import { grid, pageSize } from "../../web/app/layout.js";
+import { paged } from "../../web/app/tiles.js";
+import { initials } from "../../web/app/avatar.js";
+import { ladder, layers, sendEncodings, withOpusDtx } from "../../web/lib/encodings.js";
+import { Signal } from "../../web/lib/signal.js";
+
+/** Stands in for the browser's WebSocket; the test is the server. */
+class Socket {
+  static OPEN = 1;
+  /** @type {Socket[]} */
+  static all = [];
+  readyState = 0;
+  /** @type {any[]} */
+  sent = [];
+  constructor(url, protocol) {
+    Object.assign(this, { url, protocol });
+    Socket.all.push(this);
+  }
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+  close() {
+    this.readyState = 3;
+  }
+  accept() {
+    this.readyState = 1;
+    this.onopen();
+  }
+  say(frame) {
+    this.onmessage({ data: JSON.stringify(frame) });
+  }
+  lose() {
+    this.readyState = 3;
+    this.onclose?.();
+  }
+  last(t) {
+    return this.sent.filter((frame) => frame.t === t).at(-1);
+  }
+}
+
+const WELCOME = { seq: 1, t: "welcome", sid: "s1", secret: "k1", room: "r", you: { pid: "m1" }, peers: [], chat: [], ice_servers: [], edge: {}, ping_ms: 5000, resume_ms: 30_000, limits: {} };
+
+describe("the socket of a session", () => {
+  let heard, signal;
+
+  /** Lets promises and due timers run. */
+  const settle = async (ms = 0) => {
+    mock.timers.tick(ms);
+    for (let turn = 0; turn < 10; turn += 1) await Promise.resolve();
+  };
+  const socket = () => Socket.all.at(-1);
+  const ready = async () => {
+    signal.open();
+    await settle();
+    socket().accept();
+    socket().say(WELCOME);
+  };
+  /** Loses the socket and opens the next. */
+  const cut = async () => {
+    socket().lose();
+    await settle(1_000);
+    socket().accept();
+  };
+
+  beforeEach(() => {
+    mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
+    globalThis.WebSocket = Socket;
+    Socket.all = [];
+    heard = { welcomes: [], messages: [], resumed: 0, lost: 0, closed: null };
+    signal = new Signal({
+      url: "ws://x/v1/ws",
+      token: () => "jwt",
+      client: "test/1",
+      opts: { auto_subscribe: true, adaptive: true },
+      on: {
+        onWelcome: (_, fresh) => heard.welcomes.push(fresh),
+        onResumed: () => (heard.resumed += 1),
+        onMessage: (message) => heard.messages.push(message),
+        onLost: () => (heard.lost += 1),
+        onClosed: (error) => (heard.closed = error),
+      },
+    });
+  });
+  afterEach(() => {
+    signal.close();
+    mock.timers.reset();
+  });
+
+  test("says hello first, with the token inside", async () => {
+    signal.open();
+    await settle();
+    assert.equal(socket().protocol, "weir.v1");
+    socket().accept();
+    assert.deepEqual(socket().sent, [{ t: "hello", token: "jwt", client: "test/1", opts: { auto_subscribe: true, adaptive: true } }]);
+  });
+
+  test("resumes with the last sequence number, and delivers what is replayed once", async () => {
+    await ready();
+    socket().say({ seq: 2, t: "hand" });
+    await cut();
+    assert.equal(heard.lost, 1);
+    assert.deepEqual(socket().last("hello").resume, { sid: "s1", secret: "k1", last_seq: 2 });
+    socket().say({ seq: 0, t: "resumed", secret: "k2", ice_servers: [] });
+    socket().say({ seq: 2, t: "hand" });
+    socket().say({ seq: 3, t: "react" });
+    assert.equal(heard.resumed, 0, "what was missed comes before the word that all is well");
+    socket().say({ seq: 0, t: "pong", ts: socket().last("ping").ts });
+    assert.equal(heard.resumed, 1);
+    assert.deepEqual(heard.messages.map(({ seq }) => seq), [2, 3]);
+    await cut();
+    assert.equal(socket().last("hello").resume.secret, "k2", "the secret rotates");
+    assert.equal(socket().last("hello").resume.last_seq, 3);
+  });
+
+  test("a request that was not acknowledged is made again, a message that came back is not", async () => {
+    await ready();
+    const [first, second] = ["one", "two"].map((cid) => signal.request({ t: "chat", cid, text: cid }));
+    await cut();
+    const third = signal.request({ t: "hand", up: true });
+    socket().say({ seq: 0, t: "resumed", secret: "k2", ice_servers: [] });
+    assert.equal(socket().last("chat"), undefined, "nothing is said again before the replay is over");
+    socket().say({ seq: 2, t: "chat", cid: "one", id: "c1" });
+    socket().say({ seq: 0, t: "pong", ts: socket().last("ping").ts });
+    await first;
+    assert.deepEqual(socket().sent.filter(({ t }) => t === "chat").map(({ cid }) => cid), ["two"]);
+    socket().say({ seq: 0, t: "ack", id: socket().last("chat").id });
+    socket().say({ seq: 0, t: "ack", id: socket().last("hand").id });
+    await Promise.all([second, third]);
+  });
+
+  test("an offer is not repeated blindly", async () => {
+    await ready();
+    const offer = signal.request({ t: "offer", neg: 1, sdp: "", tracks: [] }, { resend: false });
+    socket().lose();
+    await assert.rejects(offer, { code: "connection_lost" });
+    await assert.rejects(signal.request({ t: "offer", neg: 2, sdp: "", tracks: [] }, { resend: false }), { code: "connection_lost" });
+  });
+
+  test("a refusal rejects the request that it names", async () => {
+    await ready();
+    const request = signal.request({ t: "admin", op: "remove", target: "m2" });
+    socket().say({ seq: 0, t: "err", id: socket().last("admin").id, code: "forbidden", msg: "not yours to say" });
+    await assert.rejects(request, { code: "forbidden", message: "not yours to say" });
+  });
+
+  test("a session held no longer is not asked for", async () => {
+    await ready();
+    socket().lose();
+    for (let waited = 0; waited < 40_000; waited += 2_000) {
+      await settle(2_000);
+      socket().lose();
+    }
+    await settle(10_000);
+    socket().accept();
+    assert.equal(socket().last("hello").resume, undefined);
+    socket().say({ ...WELCOME, sid: "s2", you: { pid: "m2" } });
+    assert.deepEqual(heard.welcomes, [true, true]);
+  });
+
+  test("a snapshot for the same member goes on, one for a new member starts anew", async () => {
+    await ready();
+    await cut();
+    socket().say({ ...WELCOME, seq: 40, secret: "k2" });
+    assert.deepEqual(heard.welcomes, [true, false]);
+    const stale = signal.request({ t: "mute", track: "t1", muted: true });
+    await cut();
+    socket().say({ ...WELCOME, sid: "s2", you: { pid: "m2" } });
+    await assert.rejects(stale, { code: "connection_lost" });
+    assert.deepEqual(heard.welcomes, [true, false, true]);
+  });
+
+  test("silence is a loss", async () => {
+    await ready();
+    const old = socket();
+    for (let waited = 0; waited < 20_000; waited += 1_000) await settle(1_000);
+    assert.equal(heard.lost, 1);
+    assert.notEqual(socket(), old);
+  });
+
+  test("a stop is the end; a first join that can't connect says so", async () => {
+    await ready();
+    socket().say({ seq: 0, t: "leave", reason: "removed", action: "stop", message: "bye" });
+    assert.equal(heard.closed.code, "removed");
+    await settle(60_000);
+    assert.equal(Socket.all.length, 1);
+  });
+
+  test("a first join gives up after a few attempts", async () => {
+    signal.open();
+    for (let attempt = 0; attempt < 10 && !heard.closed; attempt += 1) {
+      await settle(5_000);
+      socket().lose();
+    }
+    assert.equal(heard.closed.code, "connection_failed");
+    assert.equal(Socket.all.length, 3);
+  });
+
+  test("a wrong token is not tried again", async () => {
+    signal.open();
+    await settle();
+    socket().accept();
+    socket().say({ seq: 0, t: "err", id: null, code: "unauthorized", msg: "expired" });
+    assert.equal(heard.closed.code, "unauthorized");
+  });
+
+  test("frames that are no JSON hurt nobody", async () => {
+    await ready();
+    socket().onmessage({ data: "{" });
+    socket().say({ seq: 2, t: "something_new" });
+    assert.equal(heard.messages.length, 1);
+  });
+});
+
+describe("how tracks are encoded", () => {
+  test("a large camera has three layers, a small one fewer, smallest first", () => {
+    for (const [width, height, rids] of [[1280, 720, "qhf"], [960, 540, "qhf"], [640, 360, "qh"], [720, 1280, "qhf"], [320, 180, "q"]]) {
+      assert.equal(ladder("camera", width, height).map(({ rid }) => rid).join(""), rids, `${width}x${height}`);
+    }
+    const [q, h, f] = ladder("camera", 1280, 720);
+    assert.deepEqual([q.scale, h.scale, f.scale], [4, 2, 1]);
+    assert.deepEqual([q.maxBitrate, h.maxBitrate, f.maxBitrate], [150_000, 500_000, 1_700_000]);
+  });
+
+  test("one layer has no rid, neither in the encodings nor in what is announced", () => {
+    const rungs = ladder("camera", 320, 180);
+    assert.equal("rid" in sendEncodings(rungs, "vp8")[0], false);
+    assert.equal(layers(rungs, { width: 320, height: 180 })[0].rid, null);
+  });
+
+  test("VP9 simulcast is not mistaken for SVC", () => {
+    for (const encoding of sendEncodings(ladder("camera", 1280, 720), "vp9")) assert.equal(encoding.scalabilityMode, "L1T1");
+    assert.equal("scalabilityMode" in sendEncodings(ladder("camera", 1280, 720), "vp8")[0], false);
+  });
+
+  test("DTX is asked for on microphones only, once", () => {
+    const line = (mid) => `m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:${mid}\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n`;
+    const sdp = `v=0\r\n${line("0")}${line("1")}`;
+    const once = withOpusDtx(sdp, new Set(["1"]));
+    assert.equal(once, sdp.replace(/(.*)useinbandfec=1/s, "$1useinbandfec=1;usedtx=1"));
+    assert.equal(withOpusDtx(once, new Set(["1"])), once);
+    const bare = "m=audio 9 X 96\r\na=mid:1\r\na=rtpmap:96 opus/48000/2\r\n";
+    assert.match(withOpusDtx(bare, new Set(["1"])), /a=fmtp:96 usedtx=1\r\n$/);
+  });
+});
+
+describe("where tiles go", () => {
+  test("any number fits, and none is cut off", () => {
+    for (let count = 1; count <= 30; count += 1) {
+      for (const [width, height] of [[1280, 700], [390, 700], [800, 300], [300, 900]]) {
+        const cells = grid(count, width, height, 8);
+        assert.ok(cells.columns * cells.rows >= count);
+        assert.ok(cells.columns * (cells.width + 8) - 8 <= width && cells.rows * (cells.height + 8) - 8 <= height, `${count} in ${width}x${height}`);
+        const shape = cells.width / cells.height;
+        assert.ok(shape > 0.7 && shape < 1.85, `${count} in ${width}x${height}: ${shape}`);
+      }
+    }
+    assert.equal(grid(2, 1280, 600, 8).columns, 2);
+    assert.equal(grid(2, 390, 800, 8).columns, 1, "on a phone they are stacked");
+  });
+
+  test("whoever speaks on a later page takes the place of the quietest", () => {
+    const tiles = Array.from({ length: 10 }, (_, index) => ({ key: `m${index}`, local: index === 0, what: "camera" }));
+    const keys = (spoke) => paged(tiles, 4, 0, new Map(spoke)).map(({ key }) => key);
+    assert.deepEqual(keys([]), ["m0", "m1", "m2", "m3"]);
+    assert.deepEqual(keys([["m1", 5], ["m2", 6], ["m8", 7]]), ["m0", "m1", "m2", "m8"]);
+    const all = [0, 1, 2].flatMap((page) => paged(tiles, 4, page, new Map([["m8", 7]])).map(({ key }) => key));
+    assert.equal(new Set(all).size, 10, "nobody is on two pages or on none");
+    assert.ok(pageSize(390, 700) <= 8 && pageSize(1280, 700) > 12);
+  });
+
+  test("initials", () => {
+    for (const [name, wanted] of [["Ada Lovelace", "AL"], ["Ada", "A"], ["  élodie de marchand ", "ÉM"], ["", "?"], ["👩‍🚀 Sally", "👩S"]]) assert.equal(initials(name), wanted);
+  });
+});
