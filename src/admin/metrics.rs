@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Phase;
 use super::process::Process;
+use crate::edge::hub;
 use crate::id::{NodeId, RegionId};
 use crate::shard::stats::{Drops, ShardStats};
 
@@ -25,6 +26,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) phase: Phase,
     /// By shard index; none for one that did not answer.
     pub(super) shards: &'a [Option<ShardStats>],
+    /// None when the hub did not answer.
+    pub(super) rooms: Option<&'a hub::Snapshot>,
 }
 
 /// Labels by name.
@@ -42,6 +45,9 @@ pub(super) fn encode(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     let ready = i64::from(snapshot.phase == Phase::Serving);
     registry.register("ready", "1 when new members may be sent here", ConstGauge::new(ready));
     shards(&mut registry, snapshot.shards);
+    if let Some(snapshot) = snapshot.rooms {
+        rooms(&mut registry, snapshot);
+    }
     process(&mut registry, &Process::read());
     let mut page = String::new();
     text::encode(&mut page, &registry)?;
@@ -154,6 +160,39 @@ fn drops(drops: &Drops) -> [(&'static str, u64); 9] {
     ]
 }
 
+fn rooms(registry: &mut Registry, snapshot: &hub::Snapshot) {
+    let whole = |count: usize| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+    registry.register("rooms", "Rooms with members", whole(snapshot.rooms.len()));
+    registry.register("members", "Members, those who are waited for included", whole(snapshot.members));
+    registry.register("sockets", "Open WebSockets, those without a session included", whole(snapshot.sockets));
+    let hub::Counters {
+        joins,
+        leaves,
+        replaced,
+        timed_out,
+        resumes,
+        resumes_missed,
+        refused,
+        malformed,
+        data_relayed,
+        data_dropped,
+    } = snapshot.counters;
+    for (name, help, count) in [
+        ("joins", "Members that joined", joins),
+        ("leaves", "Members that left", leaves),
+        ("replaced", "Sessions ended by a newer one of the same identity", replaced),
+        ("timed_out", "Sessions that nobody came back for in time", timed_out),
+        ("resumes", "Sessions taken up again after their socket was lost", resumes),
+        ("resumes_missed", "Attempts to take up a session that was over, or with a wrong secret", resumes_missed),
+        ("refused", "Requests answered with an error", refused),
+        ("malformed", "Frames that were no messages", malformed),
+        ("data_relayed", "Data channel messages passed on, one for each receiver", data_relayed),
+        ("data_dropped", "Data channel messages dropped for their size, their rate or a missing grant", data_dropped),
+    ] {
+        registry.register(name, help, ConstCounter::new(count));
+    }
+}
+
 /// Under the names that Prometheus client libraries agree on, behind our prefix.
 fn process(registry: &mut Registry, process: &Process) {
     let whole = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -187,6 +226,7 @@ mod tests {
             region: &RegionId::new("fra"),
             phase: Phase::Serving,
             shards: &[Some(stats), None],
+            rooms: None,
         })
         .expect("metrics encode");
         for line in [

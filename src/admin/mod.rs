@@ -4,6 +4,7 @@
 
 mod metrics;
 mod process;
+mod rooms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::edge::signal::HubHandle;
 use crate::id::{NodeId, RegionId};
 use crate::shard::Inbox;
 use crate::shard::stats::ShardStats;
@@ -39,6 +41,7 @@ pub struct AdminState {
     pub region: RegionId,
     /// By shard index.
     pub shards: Vec<mpsc::Sender<Inbox>>,
+    pub hub: HubHandle,
     pub phase: watch::Receiver<Phase>,
 }
 
@@ -48,6 +51,9 @@ pub fn routes(state: AdminState) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
+        .route("/v1/admin/rooms", get(rooms::list))
+        .route("/v1/admin/rooms/{room}", get(rooms::show))
+        .route("/v1/admin/rooms/{room}/members/{member}", delete(rooms::remove))
         .fallback(|| async {
             refuse(
                 StatusCode::NOT_FOUND,
@@ -74,9 +80,15 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
 }
 
 async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
-    let shards = shard_stats(&state.shards).await;
+    let (shards, rooms) = futures_util::future::join(shard_stats(&state.shards), rooms::snapshot(&state)).await;
     let phase = *state.phase.borrow();
-    match metrics::encode(&metrics::Snapshot { node: &state.node, region: &state.region, phase, shards: &shards }) {
+    match metrics::encode(&metrics::Snapshot {
+        node: &state.node,
+        region: &state.region,
+        phase,
+        shards: &shards,
+        rooms: rooms.as_ref(),
+    }) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "metrics", &why.to_string()),
     }

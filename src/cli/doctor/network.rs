@@ -7,9 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use super::Finding;
 use crate::config::{Advertised, Config};
 use crate::net::{Scope, can_bind_tcp, can_bind_udp, interface_addresses, scope};
-
-/// What a shard asks the kernel to queue in each direction.
-const SOCKET_BUFFER: usize = 4 << 20;
+use crate::shard::SOCKET_BUFFER;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let host = interface_addresses().unwrap_or_default();
