@@ -135,6 +135,8 @@ impl Uplink {
                 out.push(PeerEvent::LayerRestarted { track, layer });
                 seq
             }
+            // Browsers probe for bandwidth by sending what has arrived already.
+            Received::Duplicate | Received::Stray if via == Via::Rtx => return Ok(()),
             Received::Duplicate | Received::Stray => return Err(Dropped::Replayed),
         };
         let frame = descriptor::frame_info(codec, &payload, &ext);
