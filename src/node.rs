@@ -90,6 +90,7 @@ impl Node {
             node: config.node.id.clone(),
             region: config.node.region.clone(),
             shards: shards.clone(),
+            hub: hub.clone(),
             phase: phases,
         };
         let mut tasks =
