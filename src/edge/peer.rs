@@ -4,6 +4,7 @@
 
 pub mod client_hello;
 pub mod data;
+pub mod data_guard;
 mod downlink;
 pub mod dtls;
 pub mod dtls_guard;

@@ -17,6 +17,7 @@ use rtc_sctp::{
 use rtc_shared::TransportProtocol;
 use rtc_shared::marshal::{Marshal, Unmarshal};
 
+use super::data_guard::{Guard, Verdict};
 use super::dtls::contain;
 use super::event::TransportEvent;
 use crate::edge::plan::SctpPlan;
@@ -31,8 +32,6 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 const MAX_BUFFERED: usize = 256 * 1024;
 /// What a peer may have sent that cannot be read yet.
 const RECEIVE_BUFFER: u32 = 256 * 1024;
-/// What may come in without one message getting whole. The library takes the parts of one message without end.
-const MAX_UNREAD: usize = 1024 * 1024;
 /// A label or protocol name longer than this is no client's.
 const MAX_LABEL: usize = 256;
 
@@ -53,8 +52,7 @@ pub struct Data {
     association: Option<(AssociationHandle, Association)>,
     channels: Vec<Channel>,
     max_outbound: usize,
-    /// Bytes of DATA chunks since a message was last read.
-    unread: usize,
+    guard: Guard,
 }
 
 struct Channel {
@@ -77,13 +75,17 @@ impl Data {
             association: None,
             channels: Vec::new(),
             max_outbound: max_outbound as usize,
-            unread: 0,
+            guard: Guard::default(),
         }
     }
 
     /// Takes an SCTP packet.
     pub fn receive(&mut self, now: Instant, packet: Bytes, out: &mut Vec<TransportEvent>) {
-        self.unread += data_bytes(&packet);
+        match self.guard.judge(&packet) {
+            Verdict::Feed => {}
+            Verdict::Drop => return,
+            Verdict::Abandon => return self.abandon(),
+        }
         let handled = contain(|| {
             match self.endpoint.handle(now, PEER, None, packet) {
                 Some((handle, DatagramEvent::NewAssociation(association))) => self.adopt(handle, association),
@@ -99,7 +101,7 @@ impl Data {
             self.pump(now, out);
             Ok::<(), std::convert::Infallible>(())
         });
-        if handled.is_err() || self.unread > MAX_UNREAD {
+        if handled.is_err() {
             self.abandon();
         }
     }
@@ -166,7 +168,14 @@ impl Data {
     fn pump(&mut self, now: Instant, out: &mut Vec<TransportEvent>) {
         while let Some(event) = self.association.as_mut().and_then(|(_, association)| association.poll()) {
             match event {
-                Event::Connected => self.endpoint.reject_new_associations(),
+                Event::Connected => {
+                    self.guard.establish();
+                    self.endpoint.reject_new_associations();
+                }
+                // Channels are known by their opening message; the library's list of new streams only has to be emptied.
+                Event::Stream(StreamEvent::Opened { .. }) => {
+                    self.association.as_mut().map(|(_, association)| association.accept_stream().is_some());
+                }
                 Event::Stream(StreamEvent::Readable { id }) => self.read(now, id, out),
                 // The library says it of a stream that was reset (RFC 8831 §6.7) and of an association that ended.
                 Event::AssociationLost { id, .. } => self.channels.retain(|channel| channel.stream != id),
@@ -180,7 +189,7 @@ impl Data {
             let Some((_, association)) = &mut self.association else { return };
             let Ok(mut stream) = association.stream(id) else { return };
             let Ok(Some(message)) = stream.read_sctp() else { return };
-            self.unread = 0;
+            self.guard.read();
             // Too long to take: the channel would be out of step, so it goes.
             let Ok(payload) = message.to_payload(MAX_MESSAGE) else {
                 let _ = stream.close(now);
@@ -231,18 +240,4 @@ impl Data {
 fn label_of(open: &DataChannelOpen) -> Option<Arc<str>> {
     let label = std::str::from_utf8(&open.label).ok()?;
     (label.len() <= MAX_LABEL).then(|| label.into())
-}
-
-/// How much of a packet is DATA chunks (RFC 9260 §3.2).
-fn data_bytes(packet: &[u8]) -> usize {
-    let mut chunks = packet.get(12..).unwrap_or_default();
-    let mut sum = 0;
-    while let Some(head) = chunks.first_chunk::<4>() {
-        let length = usize::from(u16::from_be_bytes([head[2], head[3]])).max(4);
-        if head[0] == 0 {
-            sum += length;
-        }
-        chunks = chunks.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    sum
 }

@@ -550,6 +550,25 @@ mod channels {
         assert_eq!(refused, Some(Err(DataError::Full)));
     }
 
+    /// In the library alone, each of these packets takes some seconds.
+    #[test]
+    fn a_leap_of_numbers_is_not_walked() {
+        let mut pair = with_channel("chat");
+        let began = Instant::now();
+        let mut tsn: u32 = 0;
+        for _ in 0..40 {
+            tsn = tsn.wrapping_add(1 << 30);
+            let mut forward = vec![192, 0, 0, 8];
+            forward.extend_from_slice(&tsn.to_be_bytes());
+            pair.client.send_chunks(pair.now, &forward);
+            pair.settle();
+        }
+        assert!(began.elapsed() < Duration::from_secs(2));
+        pair.client.send(pair.now, false, b"still there");
+        pair.pass(Duration::from_secs(5));
+        assert!(pair.events.iter().any(|event| matches!(event, TransportEvent::Data { .. })), "{:?}", pair.events);
+    }
+
     #[test]
     fn the_number_of_channels_is_bounded() {
         let mut pair = with_channel("first");
@@ -563,6 +582,32 @@ mod channels {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn chunks_of_a_hostile_member_hurt_only_its_own_channels(
+            changes in prop::collection::vec((0usize..200, any::<u8>()), 0..12),
+            kind in prop_oneof![Just(None), (0u8..16).prop_map(Some), Just(Some(130)), Just(Some(192))],
+            repeat in 1usize..8,
+        ) {
+            let mut pair = with_channel("chat");
+            for number in 0..repeat {
+                pair.client.send(pair.now, true, &[number as u8; 150]);
+                let mut chunks = pair.client.last_chunks().to_vec();
+                if let (Some(kind), Some(first)) = (kind, chunks.first_mut()) {
+                    *first = kind;
+                }
+                for (at, value) in &changes {
+                    if let Some(byte) = chunks.get_mut(*at) {
+                        *byte = *value;
+                    }
+                }
+                pair.client.send_chunks(pair.now, &chunks);
+                pair.settle();
+                pair.pass(Duration::from_millis(50));
+            }
+            prop_assert!(pair.server.is_connected());
+            pair.assert_works(1);
+        }
+
         #[test]
         fn bytes_that_are_no_sctp_hurt_nobody(packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 1..30)) {
             let mut pair = with_channel("chat");

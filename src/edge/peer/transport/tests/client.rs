@@ -77,6 +77,8 @@ pub(crate) struct Client {
     pub(crate) said_goodbye: bool,
     sctp: rtc_sctp::Endpoint,
     association: Option<(AssociationHandle, Association)>,
+    /// The SCTP packet sent last.
+    last_sctp: Vec<u8>,
     /// Messages that came on the data channel: whether binary, and the payload.
     pub(crate) messages: Vec<(bool, Vec<u8>)>,
 }
@@ -110,6 +112,7 @@ impl Client {
             said_goodbye: false,
             sctp: rtc_sctp::Endpoint::new(SERVER, TransportProtocol::UDP, Arc::new(EndpointConfig::new()), None),
             association: None,
+            last_sctp: Vec::new(),
             messages: Vec::new(),
             config,
             guard,
@@ -239,6 +242,21 @@ impl Client {
         self.dtls.write(now, SERVER, packet).expect("connected");
     }
 
+    /// Sends chunks of the caller's making, in a packet that the association takes for its own.
+    pub(crate) fn send_chunks(&mut self, now: Instant, chunks: &[u8]) {
+        let mut packet = self.last_sctp[..8].to_vec();
+        packet.extend_from_slice(&[0; 4]);
+        packet.extend_from_slice(chunks);
+        let checksum = crc32c(&packet).to_le_bytes();
+        packet[8..12].copy_from_slice(&checksum);
+        self.send_raw_sctp(now, &packet);
+    }
+
+    /// The chunks of the SCTP packet sent last.
+    pub(crate) fn last_chunks(&self) -> &[u8] {
+        &self.last_sctp[12..]
+    }
+
     fn receive_sctp(&mut self, now: Instant, packet: Bytes) {
         if let Some((_, DatagramEvent::AssociationEvent(event))) = self.sctp.handle(now, SERVER, None, packet)
             && let Some((_, association)) = &mut self.association
@@ -265,7 +283,10 @@ impl Client {
         }
         while let Some(transmit) = association.poll_transmit(now) {
             if let Payload::RawEncode(packets) = transmit.message {
-                packets.iter().for_each(|packet| drop(self.dtls.write(now, SERVER, packet)));
+                for packet in packets {
+                    let _ = self.dtls.write(now, SERVER, &packet);
+                    self.last_sctp = packet.to_vec();
+                }
             }
         }
     }
@@ -286,4 +307,16 @@ impl Client {
 /// An attribute by type and value.
 pub(crate) fn raw(typ: AttrType, value: &[u8]) -> RawAttribute {
     RawAttribute { typ, length: value.len() as u16, value: value.to_vec() }
+}
+
+/// RFC 9260 appendix A.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
 }
