@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::flags::ConfigFlags;
+use super::say;
 use crate::config::{Layers, effective};
 
 /// Flags of `weir config`.
@@ -36,14 +37,14 @@ Examples:
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
-        Action::Print { flags } => print!("{}", effective(&flags.load()?)),
+        Action::Print { flags } => say(effective(&flags.load()?).trim_end()),
         Action::Check { file } => {
             let mut layers = Layers::default();
             layers.file(&file);
             let loaded = layers.load()?;
-            println!("{}: sound", file.display());
+            say(format_args!("{}: sound", file.display()));
             if loaded.config.auth.keys.is_empty() {
-                println!("note: it holds no API key; unless WEIR_AUTH__KEYS__NAME gives one, `weir serve` will not start");
+                say("note: it holds no API key; unless WEIR_AUTH__KEYS__NAME gives one, `weir serve` will not start");
             }
         }
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::ExitCode;
 
 use super::flags::ConfigFlags;
-use super::{logging, run};
+use super::{logging, run, say};
 use crate::config::{Config, Keys, Layers, Loaded, Secret, Source};
 
 /// How many ports are tried from the wanted one up.
@@ -59,7 +59,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.auth.keys = throwaway_key();
     logging::start(&config.log)?;
     let banner = banner(&config);
-    run::until_stopped(config, move || println!("{banner}"))
+    run::until_stopped(config, move || say(banner))
 }
 
 /// One key that nobody knows, for the node to sign the tokens that it hands out.

@@ -9,6 +9,7 @@ mod run;
 mod serve;
 mod token;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -57,6 +58,11 @@ pub fn main() -> ExitCode {
         eprintln!("weir: {why:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Writes a line to standard output. Whoever read it may be gone, as `| head` is: no reason to stop, let alone to panic.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[cfg(test)]

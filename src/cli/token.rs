@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 
 use super::flags::ConfigFlags;
+use super::say;
 use crate::config::{Auth, Keys};
 use crate::edge::token::{self, Claims, VideoGrant};
 use crate::rtp::Source;
@@ -69,12 +70,12 @@ Examples:
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.generate_key {
-        println!("{}", fresh_key());
+        say(fresh_key());
         return Ok(ExitCode::SUCCESS);
     }
     let config = args.flags.load()?.config;
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
-    println!("{}", minted(args, &config.auth, unix)?);
+    say(minted(args, &config.auth, unix)?);
     Ok(ExitCode::SUCCESS)
 }
 

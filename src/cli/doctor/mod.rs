@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::flags::ConfigFlags;
+use super::say;
 use crate::config::Config;
 
 /// Flags of `weir doctor`.
@@ -84,9 +85,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     findings.extend(network::check(&config));
     findings.extend(machine::check(&config));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        say(serde_json::to_string_pretty(&findings)?);
     } else {
-        print!("{}", table(&findings, std::io::stdout().is_terminal()));
+        say(table(&findings, std::io::stdout().is_terminal()).trim_end());
     }
     let broken = findings.iter().any(|finding| finding.state == State::Fail);
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
