@@ -12,7 +12,7 @@ use crate::rtp::header::{self, Outgoing};
 use crate::rtp::rewrite::{Rewritten, apply_numbers};
 use crate::rtp::rtcp::{SenderInfo, write};
 use crate::rtp::twcc::SentLog;
-use crate::rtp::{Codec, HopOut, Kind, Packet, red, rtx};
+use crate::rtp::{Codec, HopOut, Packet, red, rtx};
 
 /// How often each stream is reported (RFC 3550 §6.2 allows less; browsers do it once a second).
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -108,15 +108,10 @@ impl Downlink {
         let &Sending { now, slot, packet, rewritten } = sending;
         let Some(stream) = self.slots.get_mut(usize::from(slot.0)).and_then(Option::as_mut) else { return false };
         let Some((pt, payload)) = format_for(&self.formats, packet) else { return false };
-        let named = stream.rtx.is_none() || stream.packets < NAMED_PACKETS;
+        let named = stream.packets < NAMED_PACKETS;
         let mut hop =
             HopOut { mid: named.then_some(&*stream.mid), dependency_frame: rewritten.dependency_frame(), ..HopOut::default() };
-        // Without RTX a retransmission repeats the packet under its number, and so has to repeat every byte: one nonce must
-        // never seal two different packets (RFC 7714 §8.2). Such streams go without numbers of this hop.
-        let counted = stream.rtx.is_some() || packet.codec.kind() == Kind::Audio;
-        if counted {
-            hop_numbers(&self.ids, &mut self.sent, now, epoch, payload.len(), &mut hop);
-        }
+        hop_numbers(&self.ids, &mut self.sent, now, epoch, payload.len(), &mut hop);
         let out = Outgoing {
             pt,
             seq: rewritten.seq,
@@ -139,7 +134,8 @@ impl Downlink {
         true
     }
 
-    /// Appends a packet that was sent before, as RTX (RFC 4588) where that was negotiated.
+    /// Appends a packet that was sent before, as RTX (RFC 4588). Without RTX there is no second time: under its own number it
+    /// would be sealed with a nonce that was used (RFC 7714 §8.1).
     pub(super) fn retransmit(
         &mut self,
         epoch: &Epoch,
@@ -149,14 +145,8 @@ impl Downlink {
     ) -> bool {
         let &Sending { now, slot, packet, rewritten } = sending;
         let Some(stream) = self.slots.get_mut(usize::from(slot.0)).and_then(Option::as_mut) else { return false };
-        if packet.codec.kind() == Kind::Audio {
-            // Audio carries numbers of this hop, so it can't be repeated under its own number; browsers don't ask either.
-            return false;
-        }
         let format = self.formats.get(packet.codec as usize).copied().flatten();
-        let (Some(rtx), Some((_, Some(pt)))) = (&mut stream.rtx, format) else {
-            return stream.rtx.is_none() && self.forward(epoch, transport, sending, buf);
-        };
+        let (Some(rtx), Some((_, Some(pt)))) = (&mut stream.rtx, format) else { return false };
         let mut hop = HopOut { mid: Some(&*stream.mid), dependency_frame: rewritten.dependency_frame(), ..HopOut::default() };
         hop_numbers(&self.ids, &mut self.sent, now, epoch, packet.payload.len(), &mut hop);
         let out = Outgoing { pt, seq: rtx.seq, timestamp: rewritten.timestamp, ssrc: rtx.ssrc, marker: packet.marker };
