@@ -79,7 +79,8 @@ impl Ice {
         let next = Credentials::new(plan);
         let restarted = self.current.plan.local != plan.local;
         let before = std::mem::replace(&mut self.current, next);
-        if restarted {
+        // A restart that a further one overtook was never nominated; media still flows by what was before both.
+        if restarted && self.previous.is_none() {
             self.previous = Some(before);
         }
     }

@@ -286,3 +286,99 @@ fn crc32(bytes: &[u8]) -> u32 {
     }
     !crc
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 5769 §2.1, with its password and padding.
+    const SAMPLE: &[u8] = b"\x00\x01\x00\x58\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
+        \x80\x22\x00\x10STUN test client\x00\x24\x00\x04\x6e\x00\x01\xff\
+        \x80\x29\x00\x08\x93\x2f\xf9\xb1\x51\x26\x3b\x36\x00\x06\x00\x09evtj:h6vY   \
+        \x00\x08\x00\x14\x9a\xea\xa7\x0c\xbf\xd8\xcb\x56\x78\x1e\xf2\xb5\xb2\xd3\xf2\x49\xc1\xb5\x71\xa2\
+        \x80\x28\x00\x04\xe5\x7a\x3b\xcf";
+    const PASSWORD: &str = "VOkJxbRl1RmTxUk/WvJxBt";
+
+    #[test]
+    fn the_sample_request_of_rfc_5769_is_read_and_authentic() {
+        let Some(Message::Request(request)) = parse(SAMPLE) else { panic!("it is a request") };
+        assert_eq!(request.username, "evtj:h6vY");
+        assert!(request.sender_is_controlled && !request.use_candidate);
+        assert_eq!(request.unknown_attribute, None);
+        assert!(request.is_from_owner_of(&Key::new(PASSWORD)));
+        assert!(!request.is_from_owner_of(&Key::new("another")));
+        assert_eq!(ufrag_of(SAMPLE), Some("evtj"));
+    }
+
+    #[test]
+    fn what_follows_the_integrity_is_ignored() {
+        // USE-CANDIDATE after MESSAGE-INTEGRITY, and no fingerprint: anyone could have added it.
+        let mut forged = SAMPLE[..SAMPLE.len() - 8].to_vec();
+        forged.extend_from_slice(&[0, 0x25, 0, 0]);
+        let length = (forged.len() - HEADER) as u16;
+        forged[2..4].copy_from_slice(&length.to_be_bytes());
+        let Some(Message::Request(request)) = parse(&forged) else { panic!("it is a request") };
+        assert!(request.is_from_owner_of(&Key::new(PASSWORD)));
+        assert!(!request.use_candidate);
+    }
+
+    #[test]
+    fn a_request_without_integrity_or_name_is_nothing() {
+        let header = &SAMPLE[..HEADER];
+        let name = &SAMPLE[60..76];
+        for attributes in [&[][..], name, &SAMPLE[76..100]] {
+            let mut message = [header, attributes].concat();
+            message[2..4].copy_from_slice(&(attributes.len() as u16).to_be_bytes());
+            assert_eq!(parse(&message), None);
+        }
+    }
+
+    #[test]
+    fn responses_are_of_no_interest_and_indications_are_let_be() {
+        let mut message = SAMPLE[..HEADER].to_vec();
+        message[2..4].copy_from_slice(&[0, 0]);
+        message[0..2].copy_from_slice(&BINDING_INDICATION.to_be_bytes());
+        assert_eq!(parse(&message), Some(Message::Indication));
+        message[0..2].copy_from_slice(&BINDING_SUCCESS.to_be_bytes());
+        assert_eq!(parse(&message), None);
+        assert_eq!(ufrag_of(&message), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_to_the_sample_is_noticed(at in 0usize..108 * 8) {
+            // A FINGERPRINT that has become another attribute is one that is missing, which is allowed.
+            prop_assume!(!(100..102).contains(&(at / 8)));
+            let mut changed = SAMPLE.to_vec();
+            changed[at / 8] ^= 1 << (at % 8);
+            let key = Key::new(PASSWORD);
+            let authentic = matches!(parse(&changed), Some(Message::Request(request)) if request.is_from_owner_of(&key));
+            prop_assert!(!authentic);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(
+            attributes in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..40), any::<bool>()), 0..8),
+            tail in prop::collection::vec(any::<u8>(), 0..8),
+        ) {
+            let mut message = SAMPLE[..HEADER].to_vec();
+            for (kind, value, usual) in attributes {
+                let kind = if usual { [USERNAME, MESSAGE_INTEGRITY, FINGERPRINT, ERROR_CODE][usize::from(kind) % 4] } else { kind };
+                message.extend_from_slice(&kind.to_be_bytes());
+                message.extend_from_slice(&(value.len() as u16).to_be_bytes());
+                message.extend_from_slice(&value);
+                message.resize(message.len().next_multiple_of(4), 0);
+            }
+            let length = (message.len() - HEADER) as u16;
+            message[2..4].copy_from_slice(&length.to_be_bytes());
+            let whole = parse(&message).is_some();
+            if whole {
+                prop_assert!(ufrag_of(&message).is_none_or(|ufrag| !ufrag.contains(':')));
+            }
+            message.extend_from_slice(&tail);
+            prop_assert!(tail.is_empty() || parse(&message).is_none());
+        }
+    }
+}
