@@ -315,7 +315,8 @@ impl Dtls {
         let material = state
             .export_keying_material("EXTRACTOR-dtls_srtp", &[], profile.keying_material_len())
             .map_err(|_| CloseReason::HandshakeFailed)?;
-        Srtp::new(profile, material.as_ref(), self.plan.we_are_client).map_err(|_| CloseReason::HandshakeFailed)
+        // The role it was made in: a plan that came meanwhile may say another.
+        Srtp::new(profile, material.as_ref(), state.is_client()).map_err(|_| CloseReason::HandshakeFailed)
     }
 
     fn fail(&mut self, why: CloseReason, out: &mut Vec<Event>) {

@@ -190,6 +190,21 @@ fn connects_as_dtls_client() {
 }
 
 #[test]
+fn a_plan_that_swaps_roles_during_the_handshake_changes_nothing() {
+    let mut pair = Pair::new(Options { mtu: 300, ..Options::default() });
+    pair.lose = Box::new(|number| number == 6);
+    pair.check(true);
+    pair.client.start(pair.now);
+    pair.settle();
+    assert!(!pair.server.is_connected(), "it is in the midst of it");
+    let ice = pair.client.options.ice.clone();
+    let dtls = DtlsPlan { we_are_client: true, fingerprints: vec![pair.client.fingerprint.clone()] };
+    pair.server.configure(pair.now, &ice, &dtls, None, &mut pair.events);
+    pair.run_until(|pair| pair.server.is_connected() && pair.client.srtp.is_some());
+    pair.assert_works(1);
+}
+
+#[test]
 fn connects_with_a_client_hello_in_pieces() {
     let mut pair = Pair::connected(Options { mtu: 100, ..Options::default() });
     assert_eq!(pair.server.profile(), Some(Profile::Aes128Gcm));
