@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-import urllib.request
 
 import aioice.ice
 import websockets
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from media import HEIGHT, WIDTH
-
-# aioice leaves loopback out, which is where `weir dev` listens.
-aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
 
 class Client:
@@ -34,10 +30,12 @@ class Client:
         channel.on("message", self.said.append)
         self.channel = channel
 
-    async def run(self, base, room):
+    async def run(self, server, room):
         """Joins and stays. Whatever fails in a part ends the whole."""
-        token = await asyncio.to_thread(dev_token, base, room, self.name)
-        url = base.replace("http", "ws", 1) + "/v1/ws"
+        # aioice leaves loopback out, and one address is enough.
+        aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: [server.ip]
+        token = await asyncio.to_thread(server.token, room, self.name)
+        url = server.base.replace("http", "ws", 1) + "/v1/ws"
         async with websockets.connect(url, subprotocols=["weir.v1"], max_size=2**20) as self.socket:
             await self.send("hello", token=token, client="aiortc-interop/1")
             async with asyncio.TaskGroup() as self.group:
@@ -125,10 +123,3 @@ class Client:
             f"(last {self.heard.last}), data {sorted(set(map(str, self.said)))}; faults {self.seen.faults[:3]}; "
             f"heard of the server: {self.log}"
         )
-
-
-def dev_token(base, room, name):
-    body = json.dumps({"room": room, "name": name, "identity": name}).encode()
-    request = urllib.request.Request(base + "/v1/dev/token", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return json.load(response)["token"]

@@ -1,41 +1,131 @@
-"""The server under test: the built `weir dev`, on free ports."""
+"""The server under test: the built `weir`, on free ports."""
 
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import json
 import os
 import pathlib
 import re
+import secrets
+import socket
 import subprocess
 import threading
+import time
+import urllib.request
+from typing import Callable
 
 import pytest
 
-BINARY = os.environ.get("WEIR_TEST_BINARY", pathlib.Path(__file__).parents[2] / "target/debug/weir")
-ARTIFACTS = pathlib.Path(os.environ.get("WEIR_TEST_ARTIFACTS", pathlib.Path(__file__).parents[1] / "artifacts"))
+ROOT = pathlib.Path(__file__).parents[2]
+BINARY = os.environ.get("WEIR_TEST_BINARY", ROOT / "target/debug/weir")
+ARTIFACTS = pathlib.Path(os.environ.get("WEIR_TEST_ARTIFACTS", ROOT / "tests/artifacts"))
 PATIENCE = 20
 
 
+@dataclasses.dataclass
+class Server:
+    # Where the web app is, as http://localhost:8080.
+    base: str
+    # Where its media sockets are.
+    ip: str
+    # A token by room and identity.
+    token: Callable[[str, str], str]
+
+
 @pytest.fixture
-def server(request):
-    """Where the web app is, as http://localhost:8080."""
-    ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    with open(ARTIFACTS / f"{request.node.name}.weir.log", "wb") as log:
-        command = [BINARY, "dev", "--port", "0", "--log", "info,weir=debug"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+def dev_server(request):
+    """`weir dev`: all on loopback, tokens for whoever asks."""
+    with running(request, "dev", "--port", "0", stdout=subprocess.PIPE) as process:
         # One that hangs before it says its address is killed, which ends the reading.
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
+        lines = (re.search(r"http://localhost:\d+", line) for line in process.stdout)
+        found = next((line for line in lines if line), None)
+        watchdog.cancel()
+        assert found, "`weir dev` did not say where it is; see its log"
+        base = found[0]
+
+        def token(room, name):
+            body = json.dumps({"room": room, "name": name, "identity": name}).encode()
+            asked = urllib.request.Request(base + "/v1/dev/token", body, {"content-type": "application/json"})
+            with urllib.request.urlopen(asked, timeout=10) as response:
+                return json.load(response)["token"]
+
+        yield Server(base, "127.0.0.1", token)
+
+
+@pytest.fixture
+def own_address_server(request):
+    """`weir serve` with its media on this machine's own address, for clients whose ICE leaves loopback out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            found = next((at for at in (re.search(r"http://localhost:\d+", line) for line in process.stdout) if at), None)
-            watchdog.cancel()
-            assert found, f"`weir dev` did not say where it is; its log is {log.name}"
-            yield found[0]
+            # Sends nothing: it only asks which address packets would leave from.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        ip = probe.getsockname()[0]
+    http, admin, tcp = (free_port(socket.SOCK_STREAM) for _ in range(3))
+    key, secret = "interop", secrets.token_hex(32)
+    settings = {
+        "http.listen": f"127.0.0.1:{http}",
+        "admin.listen": f"127.0.0.1:{admin}",
+        "media.listen_ip": ip,
+        "media.udp_port": free_port(socket.SOCK_DGRAM),
+        "media.tcp_port": tcp,
+        "media.shards": 1,
+        f"auth.keys.{key}": secret,
+    }
+    variables = {"WEIR_" + name.replace(".", "__").upper(): str(value) for name, value in settings.items()}
+    variables[f"WEIR_AUTH__KEYS__{key}"] = variables.pop(f"WEIR_AUTH__KEYS__{key.upper()}")
+    with running(request, "serve", env={**os.environ, **variables}) as process:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", http), 1):
+                break
+            assert process.poll() is None and time.monotonic() < deadline, "`weir serve` does not; see its log"
+            time.sleep(0.05)
+        yield Server(f"http://localhost:{http}", ip, lambda room, name: minted(key, secret, room, name))
+
+
+def minted(key, secret, room, name):
+    """A token as an application makes it."""
+    claims = {"iss": key, "sub": name, "name": name, "exp": int(time.time()) + 300}
+    claims["video"] = {"room": room, "roomJoin": True}
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    signed = b".".join(map(base64url, parts))
+    return b".".join([signed, base64url(hmac.digest(secret.encode(), signed, hashlib.sha256))]).decode()
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("", 0))
+        return taken.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(request, *arguments, **options):
+    """The server's process, its log kept, stopped at the end as an operator would."""
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    with open(ARTIFACTS / f"{request.node.name}.weir.log", "wb") as log:
+        command = [BINARY, *arguments, "--log", "info,weir=debug"]
+        process = subprocess.Popen(command, stderr=log, text=True, **options)
+        try:
+            yield process
         finally:
-            watchdog.cancel()
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                pytest.fail("`weir dev` did not stop when asked to")
+                pytest.fail("weir did not stop when asked to")
             finally:
-                process.stdout.close()
+                if process.stdout:
+                    process.stdout.close()

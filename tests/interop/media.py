@@ -90,10 +90,6 @@ class Seen:
         if not self.bars or self.bars[-1] != bar:
             self.bars.append(bar)
 
-    def steps(self):
-        """How far the bar went from picture to picture; lost pictures make a step longer, none makes it go back."""
-        return [(after - before) % (WIDTH // BAR) for before, after in zip(self.bars, self.bars[1:])]
-
     def enough(self):
         return len(self.bars) >= PICTURES
 
@@ -117,6 +113,13 @@ class Heard:
 
     def enough(self):
         return self.good >= VOICES
+
+
+def check_motion(who, bars):
+    """A bar that goes backwards, or far in one step, shows pictures out of order, or that most were lost."""
+    steps = [(after - before) % (WIDTH // BAR) for before, after in zip(bars, bars[1:])]
+    odd = [step for step in steps if step > 5]
+    assert len(odd) <= len(steps) // 10, f"{who} saw the bar jump: {bars}"
 
 
 def pixels(plane):
