@@ -85,3 +85,23 @@ pub enum Numbers {
     /// The dependency descriptor's frame number: bytes 1 and 2 of the extension.
     DependencyFrame { number: u16 },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_numbering_travels() {
+        let header = Header::parse(&[0x80, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]).unwrap();
+        let ext = Extensions { dependency: Some(Bytes::from_static(&[0x80, 0, 7])), ..Extensions::default() };
+        let build = |codec, payload: &'static [u8]| {
+            Packet::new(Instant::now(), codec, 1, &header, ext.clone(), Bytes::from_static(payload))
+        };
+        let vp8 = build(Codec::Vp8, &[0x90, 0x80, 5, 0x10]);
+        assert_eq!(vp8.ext.dependency, None);
+        assert!(matches!(vp8.frame.numbers, Numbers::Picture { id: 5, .. }));
+        let av1 = build(Codec::Av1, &[0x10, 0x32]);
+        assert_eq!(av1.ext.dependency, ext.dependency);
+        assert_eq!(av1.frame.numbers, Numbers::DependencyFrame { number: 7 });
+    }
+}

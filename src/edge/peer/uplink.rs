@@ -16,7 +16,7 @@ use crate::rtp::header::Header;
 use crate::rtp::receive::{ReceiveStream, Received, Via};
 use crate::rtp::rtcp::{ReportBlock, SenderInfo, write};
 use crate::rtp::twcc::Arrivals;
-use crate::rtp::{Codec, Hop, Kind, Layer, Packet, descriptor, rtx};
+use crate::rtp::{Codec, Hop, Kind, Layer, Packet, rtx};
 
 /// How often reception is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -139,12 +139,10 @@ impl Uplink {
             Received::Duplicate | Received::Stray if via == Via::Rtx => return Ok(()),
             Received::Duplicate | Received::Stray => return Err(Dropped::Replayed),
         };
-        let frame = descriptor::frame_info(codec, &payload, &ext);
-        if frame.starts_keyframe {
+        let packet = Packet::new(now, codec, seq, &header, ext, payload);
+        if packet.frame.starts_keyframe {
             stream.receive.keyframe(seq);
         }
-        let (timestamp, marker) = (header.timestamp, header.marker);
-        let packet = Packet { arrival: now, codec, seq, timestamp, marker, ext, frame, payload };
         out.push(PeerEvent::Packet { track, layer, packet: Arc::new(packet) });
         Ok(())
     }
