@@ -1,1 +1,327 @@
-//! The WebSocket shell, tried over real sockets on loopback. Part of [`crate::edge::signal`].
+//! The shell over real sockets on loopback: who may connect, what ends a connection, and that frames find their way.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message, http};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
+
+use super::*;
+use crate::config::Secret;
+use crate::edge::media::Command;
+use crate::edge::plan::Fingerprint;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A server on loopback.
+struct Server {
+    addr: SocketAddr,
+    handle: HubHandle,
+    inbox: mpsc::Receiver<Inbox>,
+    _events: mpsc::Sender<(ShardId, Event)>,
+}
+
+fn keys() -> Keys {
+    [("key".to_owned(), Secret::new("a secret that is long enough to be one"))].into_iter().collect()
+}
+
+fn token(room: &str, identity: &str) -> String {
+    let claims = Claims::join("key", room, identity, identity, hub_task::unix_ms() / 1000, MAX_JOIN_TTL);
+    token::mint(&keys(), &claims).expect("signs")
+}
+
+async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
+    let fingerprint = Fingerprint { algorithm: "sha-256".into(), hash: vec![1; 32] };
+    let mut config = SignalConfig {
+        node: NodeId::new("node"),
+        region: RegionId::new("here"),
+        keys: keys(),
+        max_token_ttl: MAX_JOIN_TTL,
+        origins: vec!["https://meet.example".into()],
+        endpoints: vec![Arc::new(MediaEndpoint { shard: ShardId(0), candidates: vec![], fingerprint })],
+        ice_servers: vec![],
+        limits: Limits::default(),
+        dev_key: None,
+    };
+    change(&mut config);
+    let (shard, inbox) = mpsc::channel(100_000);
+    let (events, heard) = mpsc::channel(100);
+    let (routes, handle) = start(config, vec![shard], heard);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Server { addr, handle, inbox, _events: events }
+}
+
+impl Server {
+    fn request(&self, headers: &[(&'static str, &str)]) -> http::Request<()> {
+        let mut request = format!("ws://{}/v1/ws", self.addr).into_client_request().expect("a good address");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a good header"));
+        }
+        request
+    }
+
+    /// The status of an upgrade that was refused, or 101.
+    async fn status(&self, headers: &[(&'static str, &str)]) -> u16 {
+        match connect_async(self.request(headers)).await {
+            Ok((_, response)) => response.status().as_u16(),
+            Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
+            // The client insists on the subprotocol too.
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    async fn connect(&self) -> Socket {
+        connect_async(self.request(&[("sec-websocket-protocol", SUBPROTOCOL)])).await.expect("connects").0
+    }
+
+    async fn join(&self, identity: &str) -> Socket {
+        let mut socket = self.connect().await;
+        let hello = json!({ "t": "hello", "token": token("room", identity) });
+        say(&mut socket, &hello.to_string()).await;
+        assert_eq!(hear(&mut socket).await["t"], "welcome");
+        socket
+    }
+
+    async fn http(&self, method: &str, path: &str, host: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.addr).await.expect("connects");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answers");
+        answer
+    }
+}
+
+async fn say(socket: &mut Socket, text: &str) {
+    socket.send(Message::text(text)).await.expect("the socket is open");
+}
+
+/// The next frame; null when the socket has ended.
+async fn hear(socket: &mut Socket) -> Value {
+    loop {
+        match timeout(Duration::from_secs(10), socket.next()).await.expect("an answer in time") {
+            Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).expect("JSON"),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Value::Null,
+            Some(Ok(other)) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The next frame of that type.
+async fn hear_of(socket: &mut Socket, t: &str) -> Value {
+    loop {
+        let frame = hear(socket).await;
+        assert!(!frame.is_null(), "ended before {t}");
+        if frame["t"] == t {
+            return frame;
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_our_pages_and_listed_origins_may_connect_and_only_for_our_protocol() {
+    let server = serve(|config| config.limits.sockets = 1).await;
+    let own = format!("http://{}", server.addr);
+    let secure = format!("https://{}", server.addr);
+    let weir = ("sec-websocket-protocol", SUBPROTOCOL);
+    for (origin, status) in
+        [("https://evil.example", 403), ("https://meet.example.evil.example", 403), ("null", 403), ("http://meet.example", 403)]
+    {
+        assert_eq!(server.status(&[weir, ("origin", origin)]).await, status, "{origin}");
+    }
+    for origin in [own.as_str(), &secure, "https://meet.example", "https://MEET.example"] {
+        let socket = connect_async(server.request(&[weir, ("origin", origin)])).await.expect("allowed").0;
+        assert_eq!(server.status(&[weir]).await, 503, "one at a time");
+        drop(socket);
+        while server.handle.sockets.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let both = [("sec-websocket-protocol", "other, weir.v1")];
+    let response = connect_async(server.request(&both)).await.expect("one of them is ours").1;
+    assert_eq!(response.headers()["sec-websocket-protocol"], SUBPROTOCOL);
+    let other = serve(|_| {}).await;
+    assert_eq!(other.status(&[]).await, 400);
+    assert_eq!(other.status(&[("sec-websocket-protocol", "weir.v2")]).await, 400);
+}
+
+#[tokio::test]
+async fn frames_find_their_way_through_the_hub() {
+    let mut server = serve(|_| {}).await;
+    let mut ada = server.join("ada").await;
+    let mut bob = server.join("bob").await;
+    assert_eq!(hear(&mut ada).await["peer"]["identity"], "bob");
+    assert!(matches!(server.inbox.recv().await, Some(Inbox::Media(Command::AddPeer { .. }))));
+
+    say(&mut bob, r#"{"id":4,"t":"chat","cid":"x","text":"<b>hi</b>"}"#).await;
+    let chat = hear_of(&mut ada, "chat").await;
+    assert_eq!((chat["text"].as_str(), chat["seq"].as_u64()), (Some("<b>hi</b>"), Some(3)));
+    assert_eq!(hear_of(&mut bob, "ack").await["id"], 4);
+    say(&mut bob, r#"{"id":5,"t":"mute","track":"t00000000000001","muted":true}"#).await;
+    let err = hear_of(&mut bob, "err").await;
+    assert_eq!((err["id"].as_u64(), err["code"].as_str()), (Some(5), Some("not_found")));
+
+    let snapshot = server.handle.snapshot().await.expect("it runs");
+    assert_eq!((snapshot.members, snapshot.sockets), (2, 2));
+    let target = snapshot.rooms[0].members[0].id;
+    assert!(server.handle.remove_member(target).await);
+    assert!(!server.handle.remove_member(target).await);
+    assert_eq!(hear_of(&mut ada, "leave").await["reason"], "removed");
+    assert!(hear(&mut ada).await.is_null());
+
+    // Cut without a word, and resumed.
+    let pid = snapshot.rooms[0].members[1].id;
+    let mut again = server.connect().await;
+    let hello = json!({ "t": "hello", "token": "", "resume": { "sid": "s", "secret": "x", "last_seq": 0 } });
+    say(&mut again, &hello.to_string()).await;
+    assert_eq!(hear(&mut again).await["code"], "unauthorized");
+    assert!(hear(&mut again).await.is_null());
+    drop(bob);
+    loop {
+        let members = server.handle.snapshot().await.expect("it runs").rooms[0].members.clone();
+        if members.len() == 1 && members[0].id == pid && members[0].away {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn frames_that_are_no_messages_are_answered_and_too_many_end_it() {
+    let server = serve(|_| {}).await;
+    let mut ada = server.join("ada").await;
+    say(&mut ada, "{").await;
+    assert_eq!(hear_of(&mut ada, "err").await["code"], "bad_message");
+    ada.send(Message::binary(vec![0, 1])).await.expect("open");
+    assert_eq!(hear_of(&mut ada, "err").await["code"], "bad_message");
+    let long = format!(r#"{{"t":"react","emoji":"{}"}}"#, "x".repeat(256 * 1024));
+    say(&mut ada, &long).await;
+    assert_eq!(hear_of(&mut ada, "err").await["code"], "too_large");
+    say(&mut ada, r#"{"t":"ping","ts":3.25}"#).await;
+    assert_eq!(hear_of(&mut ada, "pong").await["ts"], 3.25);
+
+    for _ in 0..50 {
+        // It may be closed in the midst of it.
+        let _ = ada.send(Message::text("[")).await;
+    }
+    assert_eq!(hear_of(&mut ada, "leave").await["reason"], "protocol");
+    assert!(hear(&mut ada).await.is_null());
+
+    let mut bob = server.join("bob").await;
+    let _ = bob.send(Message::text("x".repeat(600 * 1024))).await;
+    while !hear(&mut bob).await.is_null() {}
+    let snapshot = server.handle.snapshot().await.expect("it runs");
+    assert!(snapshot.rooms.iter().flat_map(|room| &room.members).all(|member| member.away));
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_let_go_and_may_resume_and_nobody_else_notices() {
+    let server = serve(|config| config.limits.socket_queue = 64).await;
+    // A socket with small buffers, so that little fits between here and there.
+    let tcp = TcpSocket::new_v4().expect("a socket");
+    tcp.set_recv_buffer_size(4 * 1024).expect("a size");
+    let tcp = MaybeTlsStream::Plain(tcp.connect(server.addr).await.expect("connects"));
+    let request = server.request(&[("sec-websocket-protocol", SUBPROTOCOL)]);
+    let mut deaf = client_async(request, tcp).await.expect("connects").0;
+    say(&mut deaf, &json!({ "t": "hello", "token": token("room", "deaf") }).to_string()).await;
+    let welcome = hear(&mut deaf).await;
+
+    let mut talkers = Vec::new();
+    let mut said = 0;
+    let away = 'away: {
+        for n in 0..100 {
+            let mut talker = server.join(&format!("talker-{n}")).await;
+            for _ in 0..20 {
+                let chat = json!({ "id": 1, "t": "chat", "cid": "", "text": "x".repeat(4_000) });
+                say(&mut talker, &chat.to_string()).await;
+                hear_of(&mut talker, "ack").await;
+                said += 1;
+            }
+            let snapshot = server.handle.snapshot().await.expect("it runs");
+            talkers.push(talker);
+            if snapshot.rooms[0].members[0].away {
+                break 'away true;
+            }
+        }
+        false
+    };
+    assert!(away, "still there after {said} messages");
+    let mut last = 1;
+    let leave = loop {
+        let frame = hear(&mut deaf).await;
+        match frame["t"].as_str() {
+            Some("leave") => break Some(frame),
+            Some(_) => last = frame["seq"].as_u64().filter(|seq| *seq > 0).unwrap_or(last),
+            // The words may not have fitted in time.
+            None => break None,
+        }
+    };
+    if let Some(leave) = leave {
+        assert_eq!((leave["reason"].as_str(), leave["action"].as_str()), (Some("too_slow"), Some("resume")));
+    }
+    let mut again = server.connect().await;
+    let resume = json!({ "sid": welcome["sid"], "secret": welcome["secret"], "last_seq": last });
+    say(&mut again, &json!({ "t": "hello", "token": "", "resume": resume }).to_string()).await;
+    assert!(matches!(hear(&mut again).await["t"].as_str(), Some("resumed" | "welcome")));
+    for talker in &mut talkers {
+        say(talker, r#"{"t":"ping","ts":1.0}"#).await;
+        hear_of(talker, "pong").await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_tells_everybody_and_waits_until_they_know() {
+    let server = serve(|_| {}).await;
+    let mut ada = server.join("ada").await;
+    let mut greeting = server.connect().await;
+    // So that the hub knows of it.
+    say(&mut greeting, "{").await;
+    hear_of(&mut greeting, "err").await;
+    let stop = tokio::spawn({
+        let handle = server.handle.clone();
+        async move { handle.shutdown().await }
+    });
+    for socket in [&mut ada, &mut greeting] {
+        let leave = hear_of(socket, "leave").await;
+        assert_eq!((leave["reason"].as_str(), leave["action"].as_str()), (Some("shutdown"), Some("reconnect")));
+        assert!(hear(socket).await.is_null());
+    }
+    drop((ada, greeting));
+    timeout(Duration::from_secs(5), stop).await.expect("in time").expect("no panic");
+    assert_eq!(server.status(&[("sec-websocket-protocol", SUBPROTOCOL)]).await, 503);
+}
+
+#[tokio::test]
+async fn development_tokens_are_for_this_machine_and_for_development() {
+    let server = serve(|config| config.dev_key = Some("key".into())).await;
+    let (host, path) = (server.addr.to_string(), "/v1/dev/token");
+    let body = r#"{"room":"r","name":"Ada"}"#;
+    let answer = server.http("POST", path, &host, body).await;
+    let (head, json) = answer.split_once("\r\n\r\n").expect("an answer");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let jwt = serde_json::from_str::<Value>(json).expect("JSON")["token"].as_str().expect("a token").to_owned();
+    let access = token::verify(&keys(), &jwt, hub_task::unix_ms() / 1000, MAX_JOIN_TTL).expect("good");
+    assert_eq!((access.room.as_str(), access.name.as_str()), ("r", "Ada"));
+    // A name of the web that was made to point here.
+    assert!(server.http("POST", path, "rebound.example", body).await.starts_with("HTTP/1.1 403"));
+    assert!(server.http("POST", path, "localhost:1", body).await.starts_with("HTTP/1.1 200"));
+    assert!(server.http("POST", path, &host, r#"{"room":"","name":"Ada"}"#).await.starts_with("HTTP/1.1 400"));
+    let edges = server.http("GET", "/v1/edges", &host, "").await;
+    assert!(edges.ends_with(r#"{"edges":[{"id":"node","region":"here"}]}"#), "{edges}");
+    assert!(server.http("GET", "/v1/ice", &host, "").await.ends_with(r#"{"ice_servers":[]}"#));
+
+    let other = serve(|_| {}).await;
+    assert!(other.http("POST", path, &host, body).await.starts_with("HTTP/1.1 404"));
+}
