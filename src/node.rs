@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -141,6 +142,13 @@ fn bind_media(config: &Config, index: u8) -> anyhow::Result<std::net::UdpSocket>
 
 fn serve(listener: TcpListener, routes: axum::Router, mut stopped: watch::Receiver<bool>) -> JoinHandle<()> {
     let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    // Room protocol frames are small and follow each other closely: with Nagle's algorithm each second one would wait for the
+    // client's delayed acknowledgement, 40 ms.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
     tokio::spawn(async move {
         let stop = async move {
             // An error means that the node is gone, which is a stop too.

@@ -175,8 +175,8 @@ impl Hub {
 /// A transport in the terms people know. The score follows ITU-T G.107's way from delay and loss to a mean opinion: nothing
 /// under 160 ms one way hurts much, and each percent of loss does.
 fn rate(member: &Member, quality: Quality) -> PeerQuality {
-    // `max` passes over what is not a number.
-    let loss = quality.loss_up.max(quality.loss_down).max(0.0).min(1.0);
+    // `max` passes over what is not a number, `clamp` does not.
+    let loss = quality.loss_up.max(quality.loss_down).max(0.0).clamp(0.0, 1.0);
     let delay = f32::from(u16::try_from(quality.rtt_ms).unwrap_or(u16::MAX)) / 2.0;
     let impairment = delay * 0.024 + (delay - 160.0).max(0.0) * 0.11 + 30.0 * (15.0 * loss).ln_1p();
     let rating = (93.2 - impairment).clamp(0.0, 100.0);

@@ -44,7 +44,8 @@ pub(super) struct Wire {
 #[derive(Debug, Clone)]
 pub struct HubHandle {
     asks: mpsc::Sender<Ask>,
-    sockets: Arc<Semaphore>,
+    /// One permit per socket that may still be opened.
+    pub(super) sockets: Arc<Semaphore>,
     most_sockets: usize,
 }
 

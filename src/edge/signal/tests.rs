@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use axum::serve::ListenerExt;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,6 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_a
 
 use super::*;
 use crate::config::Secret;
-use crate::edge::media::Command;
 use crate::edge::plan::Fingerprint;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -22,7 +22,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 struct Server {
     addr: SocketAddr,
     handle: HubHandle,
-    inbox: mpsc::Receiver<Inbox>,
+    inbox: mpsc::Receiver<Command>,
     _events: mpsc::Sender<(ShardId, Event)>,
 }
 
@@ -54,6 +54,7 @@ async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
     let (routes, handle) = start(config, vec![shard], heard);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("bound");
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a socket option"));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Server { addr, handle, inbox, _events: events }
 }
@@ -163,7 +164,7 @@ async fn frames_find_their_way_through_the_hub() {
     let mut ada = server.join("ada").await;
     let mut bob = server.join("bob").await;
     assert_eq!(hear(&mut ada).await["peer"]["identity"], "bob");
-    assert!(matches!(server.inbox.recv().await, Some(Inbox::Media(Command::AddPeer { .. }))));
+    assert!(matches!(server.inbox.recv().await, Some(Command::AddPeer { .. })));
 
     say(&mut bob, r#"{"id":4,"t":"chat","cid":"x","text":"<b>hi</b>"}"#).await;
     let chat = hear_of(&mut ada, "chat").await;
@@ -238,6 +239,7 @@ async fn who_does_not_read_is_let_go_and_may_resume_and_nobody_else_notices() {
     say(&mut deaf, &json!({ "t": "hello", "token": token("room", "deaf") }).to_string()).await;
     let welcome = hear(&mut deaf).await;
 
+    let started = std::time::Instant::now();
     let mut talkers = Vec::new();
     let mut said = 0;
     let away = 'away: {
@@ -258,6 +260,7 @@ async fn who_does_not_read_is_let_go_and_may_resume_and_nobody_else_notices() {
         false
     };
     assert!(away, "still there after {said} messages");
+    assert!(started.elapsed() < Duration::from_secs(10), "for its silence, not for its slowness");
     let mut last = 1;
     let leave = loop {
         let frame = hear(&mut deaf).await;

@@ -111,10 +111,10 @@ impl World {
             match output {
                 Output::Send { conn, frame } => {
                     assert!(self.live.contains(&conn), "sent to a closed connection: {frame:?}");
-                    if frame.seq != 0 {
-                        if let Some(last) = self.last_seq.insert(conn, frame.seq) {
-                            assert_eq!(frame.seq, last + 1, "a gap before {frame:?}");
-                        }
+                    if frame.seq != 0
+                        && let Some(last) = self.last_seq.insert(conn, frame.seq)
+                    {
+                        assert_eq!(frame.seq, last + 1, "a gap before {frame:?}");
                     }
                     self.heard.entry(conn).or_default().push(frame);
                 }
