@@ -11,7 +11,7 @@ use weir::rtp::ExtensionIds;
 use crate::{Row, client, meter};
 
 /// Measures for as long as the forwarding was measured.
-pub fn run(subscribers: u32, seconds: u64, burst: u32) -> Row {
+pub(crate) fn run(subscribers: u32, seconds: u64, burst: u32) -> Row {
     let sender = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let server = sender.local_addr().expect("bound");
     let sockets: Vec<std::net::UdpSocket> = (0..subscribers).map(|_| crate::client_socket(server)).collect();

@@ -4,9 +4,13 @@
 //!
 //! `cargo bench --bench fanout -- [--subscribers 50] [--seconds 8] [--gather-ms 0] [--bursts 1,10]`
 
+#![allow(clippy::indexing_slicing)] // a bench that is wrong should stop
+
 mod client;
 mod floor;
 mod meter;
+#[path = "../../tests/support/client.rs"]
+mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -132,7 +136,7 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
         let tell = |told| command.send(told);
         tell(Command::AddPeer { member, room: room.clone() }).await.expect("the shard runs");
         tell(Command::Configure { member, plan: Box::new(plan.clone()) }).await.expect("the shard runs");
-        let client = client::connect(server, &plan, Arc::clone(&client_certificate), certificate.fingerprint()).await;
+        let client = client::Load::connect(server, &plan, Arc::clone(&client_certificate), certificate.fingerprint()).await;
         if member == publisher {
             let track = TrackSpec {
                 id: TRACK,

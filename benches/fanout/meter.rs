@@ -3,14 +3,14 @@
 use std::process::{Child, Command, Stdio};
 
 /// Spent so far.
-pub struct Meter {
+pub(crate) struct Meter {
     thread: u32,
     cpu_before: u64,
     perf: Option<Child>,
 }
 
 /// Spent in all.
-pub struct Cost {
+pub(crate) struct Cost {
     cpu_ns: u64,
     user: Option<u64>,
     kernel: Option<u64>,
@@ -18,7 +18,7 @@ pub struct Cost {
 
 impl Cost {
     /// Microseconds, user and kernel instructions per packet.
-    pub fn per(&self, packets: u64) -> (f64, Option<f64>, Option<f64>) {
+    pub(crate) fn per(&self, packets: u64) -> (f64, Option<f64>, Option<f64>) {
         let packets = packets.max(1) as f64;
         let each = |count: Option<u64>| count.map(|count| count as f64 / packets);
         (self.cpu_ns as f64 / 1_000.0 / packets, each(self.user), each(self.kernel))
@@ -27,7 +27,7 @@ impl Cost {
 
 impl Meter {
     /// Watches the thread of that name for about so many seconds.
-    pub fn start(name: &str, seconds: u64) -> Self {
+    pub(crate) fn start(name: &str, seconds: u64) -> Self {
         let thread = thread_named(name).expect("the thread runs");
         let perf = Command::new("perf")
             .args(["stat", "-x", ",", "-e", "instructions:u,instructions:k", "-t", &thread.to_string(), "--"])
@@ -39,7 +39,7 @@ impl Meter {
     }
 
     /// Waits for `perf`, and adds up.
-    pub fn stop(self) -> Cost {
+    pub(crate) fn stop(self) -> Cost {
         let cpu_ns = cpu_ns(self.thread) - self.cpu_before;
         let told = self.perf.and_then(|perf| perf.wait_with_output().ok());
         let told = told.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
