@@ -79,7 +79,8 @@ impl Egress {
             track: None,
             target: None,
             state: State::Paused,
-            rewriter: Rewriter::new(rng.random(), rng.random()),
+            // Below 2^15, so that a receiver that misses the first packets can't take a wrap for a jump back (RFC 3711 §3.3.1).
+            rewriter: Rewriter::new(rng.random::<u16>() >> 1, rng.random()),
             unseen: true,
             reported: None,
         }
