@@ -1,0 +1,46 @@
+//! Any datagram as RTP: header, extensions, and writing what was read. What is written must be read the same again.
+
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use weir::rtp::{ExtensionIds, Header, HopOut, Outgoing, header};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&flags, packet)) = data.split_first() else { return };
+    let ids = ExtensionIds {
+        mid: Some(1),
+        rid: Some(2),
+        repaired_rid: Some(3),
+        abs_send_time: Some(4),
+        transport_cc: Some(5),
+        audio_level: Some(6),
+        orientation: Some(7),
+        playout_delay: Some(8),
+        dependency: Some(if flags & 2 == 0 { 9 } else { 90 }),
+        allow_mixed: flags & 1 == 0,
+    };
+    let packet = Bytes::copy_from_slice(packet);
+    let Ok(read) = Header::parse(&packet) else { return };
+    let payload = read.payload_of(&packet);
+    let (ext, hop) = read.extensions(&packet, &ids);
+
+    let out = Outgoing { pt: read.pt, seq: read.seq, timestamp: read.timestamp, ssrc: read.ssrc, marker: read.marker };
+    let hop_out =
+        HopOut { mid: hop.mid, transport_cc: hop.transport_cc, abs_send_time: hop.abs_send_time, dependency_frame: None };
+    let mut buf = Vec::new();
+    header::write(&mut buf, &out, &ids, &ext, &hop_out);
+    buf.extend_from_slice(&payload);
+    let written = Bytes::from(buf);
+    let again = Header::parse(&written).expect("what is written is RTP");
+    assert_eq!(
+        (again.pt, again.seq, again.timestamp, again.ssrc, again.marker),
+        (out.pt, out.seq, out.timestamp, out.ssrc, out.marker)
+    );
+    assert_eq!(again.payload_of(&written), payload);
+    if ids.allow_mixed {
+        let (ext_again, hop_again) = again.extensions(&written, &ids);
+        assert_eq!(ext_again, ext);
+        assert_eq!((hop_again.transport_cc, hop_again.abs_send_time), (hop.transport_cc, hop.abs_send_time));
+    }
+});
