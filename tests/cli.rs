@@ -218,6 +218,20 @@ fn a_term_signal_stops_it_too() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut node = Dev::start("--set node.drain_ms=60000");
+    // Somebody who never finishes a request: a stop waits for them as long as it may.
+    let mut slow = TcpStream::connect(&node.page).expect("it listens");
+    slow.write_all(b"GET / HTTP/1.1\r\n").expect("it is taken");
+    assert_eq!(http(&node.page, "GET /").0, 200, "by now the slow one has been accepted, too");
+    node.signal("-INT");
+    std::thread::park_timeout(Duration::from_millis(500));
+    assert_eq!(node.child.try_wait().expect("it is ours"), None, "the first signal waits");
+    node.signal("-INT");
+    assert_eq!(node.ended().code(), Some(130));
+}
+
+#[test]
 fn the_page_is_served_with_headers_that_keep_it_honest() {
     let node = Dev::start("");
     for path in ["/", "/room/standup"] {
