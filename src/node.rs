@@ -107,7 +107,9 @@ impl Node {
     /// Tells the members, closes what is open and waits for every task.
     pub async fn shutdown(self) {
         self.phase.send_replace(Phase::Draining);
-        if tokio::time::timeout(self.drain, self.hub.shutdown()).await.is_err() {
+        // One bound for all of it: whoever stops a node counts on `node.drain_ms`, not on a multiple.
+        let deadline = tokio::time::Instant::now() + self.drain;
+        if tokio::time::timeout_at(deadline, self.hub.shutdown()).await.is_err() {
             tracing::warn!("some members were not told of the stop in time");
         }
         self.stop.send_replace(true);
@@ -117,7 +119,7 @@ impl Node {
         }
         for task in self.tasks {
             let abort = task.abort_handle();
-            if tokio::time::timeout(self.drain, task).await.is_err() {
+            if tokio::time::timeout_at(deadline, task).await.is_err() {
                 abort.abort();
             }
         }

@@ -218,6 +218,18 @@ fn a_term_signal_stops_it_too() {
 }
 
 #[test]
+fn a_stop_takes_no_longer_than_it_may() {
+    let mut node = Dev::start("--set node.drain_ms=300");
+    let mut slow = TcpStream::connect(&node.page).expect("it listens");
+    slow.write_all(b"GET / HTTP/1.1\r\n").expect("it is taken");
+    assert_eq!(http(&node.page, "GET /").0, 200);
+    let since = Instant::now();
+    node.signal("-INT");
+    assert!(node.ended().success());
+    assert!(since.elapsed() >= Duration::from_millis(300), "the slow one was waited for");
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let mut node = Dev::start("--set node.drain_ms=60000");
     // Somebody who never finishes a request: a stop waits for them as long as it may.
