@@ -54,6 +54,14 @@ export class Person {
     });
     this.page.on("pageerror", (error) => this.faults.push(`error: ${error.message}`));
     await this.page.evaluateOnNewDocument(() => {
+      // The page itself never hands its connection out; a test that fails wants to know all that the browser counts.
+      const Connection = globalThis.RTCPeerConnection;
+      globalThis.RTCPeerConnection = class extends Connection {
+        constructor(...how) {
+          super(...how);
+          globalThis.testConnection = this;
+        }
+      };
       addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
     });
     return this;
@@ -126,7 +134,8 @@ export class Person {
     } catch (fault) {
       await this.shot(`failed-${what.replace(/\W+/g, "-")}`).catch(() => {});
       const seen = await this.received().catch((error) => String(error));
-      throw new Error(`${this.name}: ${what}: not within ${timeout} ms; receives ${JSON.stringify(seen)}`, { cause: fault });
+      const raw = await this.counters().catch((error) => String(error));
+      throw new Error(`${this.name}: ${what}: not within ${timeout} ms; receives ${JSON.stringify(seen)}; counts ${JSON.stringify(raw)}`, { cause: fault });
     }
   }
 
@@ -150,9 +159,32 @@ export class Person {
     });
   }
 
+  /** What the browser counts of the video it receives, by m-line. */
+  counters() {
+    return this.page.evaluate(async () => {
+      const found = [];
+      (await globalThis.testConnection.getStats()).forEach((each) => {
+        if (each.type !== "inbound-rtp" || each.kind !== "video") return;
+        const { mid, ssrc, packetsReceived, packetsLost, framesReceived, framesDecoded, keyFramesDecoded, framesDropped, pliCount, nackCount, retransmittedPacketsReceived } = each;
+        found.push({ mid, ssrc, packetsReceived, packetsLost, framesReceived, framesDecoded, keyFramesDecoded, framesDropped, pliCount, nackCount, retransmittedPacketsReceived });
+      });
+      return found;
+    });
+  }
+
   /** Waits until someone's picture has moved on by some frames; what it is like then. */
   async seesMoving(name, { source = "camera", frames = 8, width } = {}) {
-    const start = (await this.received())[name]?.[source]?.framesDecoded ?? 0;
+    // An m-line counts on when it is given to another track: counting starts when this one has it.
+    await this.until(
+      `${name}'s ${source} has a place`,
+      async ({ name, source }) => {
+        const room = globalThis.weirRoom;
+        const track = [...room.members.values()].find((each) => each.name === name)?.track(source);
+        return track?.media && (await room.stats()).inbound.some((each) => each.track === track.id);
+      },
+      { name, source },
+    );
+    const start = (await this.received())[name][source].framesDecoded;
     await this.until(
       `${name}'s ${source} moves${width ? ` at ${width} wide` : ""}`,
       async ({ name, source, atLeast, width }) => {
