@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let hop = HopOut { mid: Some(b"17"), transport_cc: Some(500), abs_send_time: Some(0xABCDEF), dependency_frame: None };
+        let hop =
+            HopOut { mid: Some(b"17"), transport_cc: Some(500), abs_send_time: Some(0xABCDEF), dependency_frame: Some(0x1234) };
         let packet = written(&IDS, &full(), &hop);
         let header = Header::parse(&packet).unwrap();
         assert_eq!((header.marker, header.pt, header.seq), (true, 111, 0xFFFE));
@@ -188,6 +189,13 @@ mod tests {
         let (read, hop) = header.extensions(&packet, &narrow);
         assert_eq!(read, Extensions { dependency: None, ..full() });
         assert_eq!(hop.mid, Some(&b"0"[..]));
+    }
+
+    #[test]
+    fn a_descriptor_without_a_new_number_is_left_out() {
+        let packet = written(&IDS, &full(), &HopOut::default());
+        let (read, _) = Header::parse(&packet).unwrap().extensions(&packet, &IDS);
+        assert_eq!(read, Extensions { dependency: None, ..full() });
     }
 
     #[test]
@@ -245,7 +253,8 @@ mod tests {
                 orientation, playout_delay, dependency: dependency.map(Bytes::from),
             };
             let mid = mid.as_ref().map(String::as_bytes);
-            let packet = written(&ids, &ext, &HopOut { mid, transport_cc, ..HopOut::default() });
+            let dependency_frame = ext.dependency.as_ref().and_then(|bytes| Some(u16::from_be_bytes(*bytes.get(1..)?.first_chunk()?)));
+            let packet = written(&ids, &ext, &HopOut { mid, transport_cc, dependency_frame, ..HopOut::default() });
             let header = Header::parse(&packet).unwrap();
             prop_assert_eq!(header.payload_of(&packet), &b"payload"[..]);
             let (read, hop) = header.extensions(&packet, &ids);
