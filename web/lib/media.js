@@ -72,8 +72,10 @@ export class Media {
   #trackOf = new Map();
   /** @type {Map<string, string>} mid by received track */
   #midOf = new Map();
-  /** @type {Map<string, Promise<void>>} setParameters calls of one sender follow each other. */
+  /** setParameters calls of one sender follow each other. @type {Map<RTCRtpSender, Promise<void>>} */
   #parameterCalls = new Map();
+  /** What the server wants encoded, by its name of the track: it may say so before the answer that names the track is in force. @type {Map<string, string[]>} */
+  #wantedLayers = new Map();
 
   /**
    * @param {object} setup
@@ -179,6 +181,8 @@ export class Media {
     return new Promise((resolve, reject) => {
       const transceiver = this.#idle.get(shape)?.pop() ?? this.#addSender(kind, source, rungs);
       transceiver.direction = "sendonly";
+      // An m-line that is used again may have been left with nothing to encode.
+      if (kind === "video") this.#encode(transceiver.sender, null);
       this.#sendings.set(cid, { cid, kind, source, name, muted, transceiver, rungs, settings, id: null, resolve, reject });
       transceiver.sender.replaceTrack(muted && kind === "video" ? null : track).catch(reject);
       this.negotiate();
@@ -201,6 +205,7 @@ export class Media {
     const sending = this.#sendings.get(cid);
     if (!sending) return;
     this.#sendings.delete(cid);
+    if (sending.id !== null) this.#wantedLayers.delete(sending.id);
     const { transceiver, source, rungs } = sending;
     const shape = `${source}/${rungs.map((rung) => `${rung.rid}${rung.scale}`).join()}`;
     this.#idle.set(shape, [...(this.#idle.get(shape) ?? []), transceiver]);
@@ -229,18 +234,24 @@ export class Media {
    * @param {string} trackId @param {string[]} active
    */
   setActiveLayers(trackId, active) {
+    this.#wantedLayers.set(trackId, active);
     const sending = [...this.#sendings.values()].find((each) => each.id === trackId);
-    if (!sending || sending.kind !== "video") return;
-    const { sender } = sending.transceiver;
-    const before = this.#parameterCalls.get(sending.cid) ?? Promise.resolve();
+    if (sending?.kind === "video") this.#encode(sending.transceiver.sender, active);
+  }
+
+  /** @param {RTCRtpSender} sender @param {string[] | null} active Rids; null is all. */
+  #encode(sender, active) {
+    const before = this.#parameterCalls.get(sender) ?? Promise.resolve();
     const next = before.then(async () => {
       const parameters = sender.getParameters();
       // The one layer of a track without simulcast is called by the empty text.
-      for (const encoding of parameters.encodings) encoding.active = active.includes(encoding.rid ?? "");
+      const wanted = parameters.encodings.map(({ rid }) => active === null || active.includes(rid ?? ""));
+      if (parameters.encodings.every((encoding, index) => encoding.active === wanted[index])) return;
+      parameters.encodings.forEach((encoding, index) => (encoding.active = wanted[index] ?? true));
       // The server's wish is about cost only: a browser that refuses goes on sending everything.
       await sender.setParameters(parameters).catch(() => {});
     });
-    this.#parameterCalls.set(sending.cid, next);
+    this.#parameterCalls.set(sender, next);
   }
 
   /** What is published on an m-line. @param {string} mid */
@@ -343,6 +354,8 @@ export class Media {
         if (track === null) continue;
         sending.id = track;
         sending.resolve(track);
+        const wanted = this.#wantedLayers.get(track);
+        if (wanted && sending.kind === "video") this.#encode(sending.transceiver.sender, wanted);
       } else if (cid === null) {
         this.bind(mid, track);
       }
