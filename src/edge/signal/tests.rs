@@ -229,7 +229,12 @@ async fn frames_that_are_no_messages_are_answered_and_too_many_end_it() {
 
 #[tokio::test]
 async fn who_does_not_read_is_let_go_and_may_resume_and_nobody_else_notices() {
-    let server = serve(|config| config.limits.socket_queue = 64).await;
+    let server = serve(|config| {
+        config.limits.socket_queue = 64;
+        // A resume must fit into the queue.
+        config.limits.ring_events = 32;
+    })
+    .await;
     // A socket with small buffers, so that little fits between here and there.
     let tcp = TcpSocket::new_v4().expect("a socket");
     tcp.set_recv_buffer_size(4 * 1024).expect("a size");
