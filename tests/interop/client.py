@@ -5,7 +5,7 @@ import json
 
 import aioice.ice
 import websockets
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 
 from media import HEIGHT, WIDTH
 
@@ -13,8 +13,9 @@ from media import HEIGHT, WIDTH
 class Client:
     """A member: the room protocol over a WebSocket, and one peer connection."""
 
-    def __init__(self, name, other, picture, tone, seen, heard):
-        self.name, self.other = name, other
+    def __init__(self, name, other, picture, tone, seen, heard, codec="VP8", setup="actpass"):
+        """Sends pictures by `codec` only; `setup` passive lets the server open the DTLS handshake."""
+        self.name, self.other, self.codec, self.setup = name, other, codec, setup
         self.picture, self.tone, self.seen, self.heard = picture, tone, seen, heard
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.said = []
@@ -71,6 +72,9 @@ class Client:
         """Offers whenever there is something to offer; one offer at a time."""
         for track, source in ((self.tone, "microphone"), (self.picture, "camera")):
             self.sending[source] = self.pc.addTransceiver(track, direction="sendonly")
+        known = RTCRtpSender.getCapabilities("video").codecs
+        wanted = [each for each in known if each.mimeType in (f"video/{self.codec}", "video/rtx")]
+        self.sending["camera"].setCodecPreferences(wanted)
         receiving = {"audio": 0, "video": 0}
         while await self.wanted.wait():
             self.wanted.clear()
@@ -80,11 +84,12 @@ class Client:
                     receiving[kind] += 1
             await self.pc.setLocalDescription(await self.pc.createOffer())
             self.neg += 1
+            sdp = self.pc.localDescription.sdp.replace("a=setup:actpass", f"a=setup:{self.setup}")
             tracks = [
                 {"mid": each.mid, "cid": source, "kind": each.kind, "source": source}
                 for source, each in self.sending.items()
             ]
-            await self.send("offer", neg=self.neg, sdp=self.pc.localDescription.sdp, tracks=tracks)
+            await self.send("offer", neg=self.neg, sdp=sdp, tracks=tracks)
             answer = await self.answers.get()
             if answer["neg"] != self.neg:
                 raise RuntimeError(f"{self.name} got answer {answer['neg']} to offer {self.neg}")

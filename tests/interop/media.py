@@ -5,6 +5,7 @@ import asyncio
 import fractions
 import math
 import statistics
+import time
 
 import av
 from aiortc import MediaStreamTrack
@@ -12,8 +13,8 @@ from aiortc import MediaStreamTrack
 WIDTH, HEIGHT, FPS = 320, 240, 15
 SAMPLE_RATE, SAMPLES = 48000, 960
 BAR = 16
-# How much must arrive. Pictures count only if the bar is somewhere new.
-PICTURES, VOICES = 30, 50
+# How many pieces of 20 ms must sound right.
+VOICES = 50
 
 
 class Picture(MediaStreamTrack):
@@ -71,9 +72,11 @@ class Tone(MediaStreamTrack):
 class Seen:
     """What was decoded of the other's picture."""
 
-    def __init__(self, colour):
-        self.colour = colour
+    def __init__(self, colour, wanted=30):
+        self.colour, self.wanted = colour, wanted
+        # Where the bar was, each time that it was somewhere new.
         self.bars = []
+        self.times = []
         self.faults = []
 
     def take(self, frame):
@@ -89,9 +92,14 @@ class Seen:
         bar = columns.index(max(columns))
         if not self.bars or self.bars[-1] != bar:
             self.bars.append(bar)
+            self.times.append(time.monotonic())
+
+    def share(self):
+        """How many of the pictures that were sent meanwhile were seen."""
+        return (len(self.times) - 1) / ((self.times[-1] - self.times[0]) * FPS)
 
     def enough(self):
-        return len(self.bars) >= PICTURES
+        return len(self.bars) >= self.wanted
 
 
 class Heard:
