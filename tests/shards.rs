@@ -168,7 +168,7 @@ async fn send_frame(client: &mut Client, index: u16) {
     let hop = HopOut { mid: Some(b"0"), transport_cc: Some(index), ..HopOut::default() };
     header::write(&mut packet, &out, &IDS, &Extensions::default(), &hop);
     let [high, low] = (index | 0x8000).to_be_bytes();
-    packet.extend_from_slice(&[0x90, 0x80, high, low, u8::from(index % 10 != 0), 0, 0, 0x9D, 0x01, 0x2A]);
+    packet.extend_from_slice(&[0x90, 0x80, high, low, u8::from(!index.is_multiple_of(10)), 0, 0, 0x9D, 0x01, 0x2A]);
     packet.extend_from_slice(&index.to_be_bytes());
     client.srtp.seal_rtp(&mut packet, 0).expect("connected");
     client.wire.send(&packet).await;

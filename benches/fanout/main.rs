@@ -9,6 +9,7 @@
 mod client;
 mod floor;
 mod meter;
+#[allow(dead_code)] // made for tests too, which also use TCP
 #[path = "../../tests/support/client.rs"]
 mod support;
 
