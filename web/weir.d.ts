@@ -81,6 +81,7 @@ export interface RoomOptions {
 export type RoomState = "idle" | "connecting" | "connected" | "reconnecting" | "closed";
 
 export interface CameraOptions {
+  /** When it is not there any more, another is taken. */
   deviceId?: string;
   /** Pixels, wished for (default 1280 × 720). */
   width?: number;

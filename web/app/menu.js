@@ -1,6 +1,6 @@
 // A button that opens a small menu: arrow keys walk it, Escape and a click elsewhere close it, focus returns to the button.
 
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
 
 /**
@@ -36,7 +36,8 @@ export function Menu({ label, children, className, groups, testid, align = "cent
     if (refocus) button.current?.focus();
   };
 
-  useEffect(() => {
+  // Before the next key can come.
+  useLayoutEffect(() => {
     if (!open) return undefined;
     const all = items();
     (all.find((item) => item.getAttribute("aria-checked") === "true") ?? all[0])?.focus();

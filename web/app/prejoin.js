@@ -89,8 +89,11 @@ export function Prejoin({ name, again, onJoined, onHome }) {
     const { grants } = room.local;
     // What fails is told in the call; nobody should be kept out for want of a camera.
     if (grants.publish) {
+      // A device may still be on its way when somebody joins at once: what was chosen holds.
       if (video) room.setCamera(true, { media: video }).catch(() => {});
+      else if (settings.cameraOn && !camera.error) room.setCamera(true, cameraOptions()).catch(() => {});
       if (audio) room.setMicrophone(true, { media: audio }).catch(() => {});
+      else if (settings.microphoneOn && !microphone.error) room.setMicrophone(true, { deviceId: settings.microphone }).catch(() => {});
     }
     if (settings.output) void room.setAudioOutput(settings.output).catch(() => {});
     onJoined(room);

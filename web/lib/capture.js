@@ -54,6 +54,7 @@ export async function captureScreen({ audio = true, frameRate = 30 } = {}) {
 /**
  * @param {"camera" | "microphone"} source
  * @param {MediaStreamConstraints} constraints
+ * @returns {Promise<MediaStreamTrack>}
  */
 async function capture(source, constraints) {
   if (!navigator.mediaDevices?.getUserMedia) throw new WeirError("unsupported", "Cameras and microphones need HTTPS or localhost.");
@@ -64,11 +65,17 @@ async function capture(source, constraints) {
     hint(track, source);
     return track;
   } catch (fault) {
+    const kind = source === "camera" ? "video" : "audio";
+    const wanted = /** @type {MediaTrackConstraints} */ (constraints[kind]);
+    // A remembered device that is gone must not keep anybody out: take another.
+    if (wanted.deviceId !== undefined && fault instanceof Error && fault.name === "OverconstrainedError") {
+      return capture(source, { [kind]: { ...wanted, deviceId: undefined } });
+    }
     throw captureError(fault);
   }
 }
 
-/** @param {string | undefined} id A remembered device that is gone must not fail the call: it is a wish, not a demand. */
+/** Demanded, not wished for: a wish is weighed against the picture's size, and loses. @param {string | undefined} id */
 function device(id) {
-  return id ? { deviceId: { ideal: id } } : {};
+  return id ? { deviceId: { exact: id } } : {};
 }
