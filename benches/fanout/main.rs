@@ -76,20 +76,21 @@ fn main() {
         options.subscribers, options.gather
     );
     println!(
-        "{:<8} {:>5} {:>10} {:>9} {:>8} {:>12} {:>14}",
-        "what", "burst", "packets", "arrived", "CPU us", "user instr", "kernel instr"
+        "{:<8} {:>5} {:>10} {:>9} {:>8} {:>10} {:>12} {:>14}",
+        "what", "burst", "packets", "arrived", "CPU us", "in kernel", "user instr", "kernel instr"
     );
     for row in &rows {
         let arrived = row.received as f64 / row.forwarded.max(1) as f64 * 100.0;
         let (cpu, user, kernel) = row.cost.per(row.forwarded);
         let count = |value: Option<f64>| value.map_or("not counted".to_owned(), |value| format!("{value:.0}"));
         println!(
-            "{:<8} {:>5} {:>10} {:>8.2}% {:>8.2} {:>12} {:>14}",
+            "{:<8} {:>5} {:>10} {:>8.2}% {:>8.2} {:>9.0}% {:>12} {:>14}",
             row.what,
             row.burst,
             row.forwarded,
             arrived,
             cpu,
+            row.cost.in_kernel * 100.0,
             count(user),
             count(kernel)
         );
@@ -157,6 +158,8 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
             tasks.push(tokio::spawn(client.subscribe(plan.extensions, Arc::clone(&received))));
         }
     }
+    let joins = meter::cpu_ns_of("shard-0") as f64 / 1e6 / f64::from(options.subscribers + 1);
+    println!("{} members joined: {joins:.2} ms of the shard's CPU each (ICE, DTLS, first plan)", options.subscribers + 1);
     // Until everybody has had a keyframe.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let forwarded = || async {
