@@ -154,7 +154,8 @@ fn a_generated_key_signs_tokens() {
 fn the_doctor_fails_on_what_breaks_calls_and_says_so_to_programs_too() {
     let held = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = held.local_addr().expect("bound").port();
-    let line = format!("doctor --json --shards 1 --udp-port {port} --set media.listen_ip=127.0.0.1");
+    // No operator's listener to ask: what holds the port is not a node.
+    let line = format!("doctor --json --shards 1 --udp-port {port} --set media.listen_ip=127.0.0.1 --admin-listen 127.0.0.1:0");
     let (output, json, _) = output(&mut weir(&line));
     assert_eq!(output.status.code(), Some(1));
     let findings: serde_json::Value = serde_json::from_str(&json).expect("JSON");
@@ -162,6 +163,19 @@ fn the_doctor_fails_on_what_breaks_calls_and_says_so_to_programs_too() {
         findings.as_array().expect("a list").iter().find(|finding| finding["check"] == "udp ports").expect("it is checked");
     assert_eq!(udp["state"], "fail");
     assert!(udp["mend"].as_str().is_some_and(|mend| mend.contains("media.udp_port")), "{udp}");
+}
+
+#[test]
+fn the_doctor_knows_a_node_that_runs() {
+    let node = Dev::start("");
+    let line = format!("doctor --json --http-listen {} --admin-listen {}", node.page, node.admin);
+    let (_, json, _) = output(&mut weir(&line));
+    let findings: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    for check in ["public listener", "admin listener"] {
+        let finding = findings.as_array().expect("a list").iter().find(|finding| finding["check"] == check).expect(check);
+        assert_eq!(finding["state"], "ok", "{finding}");
+        assert!(finding["found"].as_str().is_some_and(|found| found.contains("by the node that runs")), "{finding}");
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ enum Action {
 const PRINT_EXAMPLES: &str = "\
 Examples:
   weir config print > weir.toml                 a file to start from
-  weir config print --config weir.toml          what holds, and whether the file, a variable or a flag said so";
+  weir config print --config weir.toml          what holds, and who said so";
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {

@@ -23,8 +23,8 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-It binds loopback, draws a key that is thrown away at the end, and lets everybody on this machine in. Ports that are
-taken are stepped over. Browsers give camera and microphone to localhost without HTTPS.
+It binds loopback, draws a key that is thrown away at the end, and lets everybody on this machine in. \
+Ports that are taken are stepped over. Browsers give camera and microphone to localhost without HTTPS.
 
 Examples:
   weir dev                      then open the address it prints in two tabs
@@ -43,6 +43,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let mut loaded = args.flags.load_over(layers)?;
     let config = &mut loaded.config;
+    if let Some(port) = args.port {
+        config.http.listen.set_port(port);
+    }
     for (key, ip) in [
         ("http.listen", config.http.listen.ip()),
         ("admin.listen", config.admin.listen.ip()),

@@ -6,6 +6,7 @@ use crate::config::{Layers, Loaded};
 
 /// Where the configuration comes from.
 #[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Configuration")]
 pub(super) struct ConfigFlags {
     /// TOML file to read; `weir config print` shows every key
     #[arg(long, short, value_name = "FILE", env = "WEIR_CONFIG")]

@@ -59,8 +59,8 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The token goes to standard output and nothing else does, so that scripts can take it. It is signed with an API key of the
-configuration. A token is for joining: a call outlives it.
+The token goes to standard output and nothing else does, so that scripts can take it. \
+It is signed with an API key of the configuration. A token is for joining: a call outlives it.
 
 Examples:
   weir token --generate-key

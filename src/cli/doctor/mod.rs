@@ -17,16 +17,16 @@ use crate::config::Config;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: ConfigFlags,
     /// Print the findings as a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    flags: ConfigFlags,
 }
 
 const EXAMPLES: &str = "\
-Run it before `weir serve`, with the same configuration: a node that runs already holds the ports. It exits with 1 if
-anything would break calls. It sends nothing to the network.
+Run it with the configuration that `weir serve` gets, before it runs or while it does. \
+It exits with 1 if anything would break calls, and sends nothing beyond this host.
 
 Examples:
   weir doctor --config weir.toml

@@ -1,17 +1,21 @@
 //! Ports, advertised addresses, socket buffers and offload: whether browsers' packets can come in and go out.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use super::Finding;
 use crate::config::{Advertised, Config};
 use crate::net::{Scope, can_bind_tcp, can_bind_udp, interface_addresses, scope};
 use crate::shard::SOCKET_BUFFER;
 
+/// How long a node on this host may take to answer.
+const ANSWER: Duration = Duration::from_millis(500);
+
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let host = interface_addresses().unwrap_or_default();
-    let mut findings = ports(config);
+    let mut findings = ports(config, node_answers(config.admin.listen));
     findings.extend(advertised(config, &host));
     findings.push(https(config));
     findings.push(admin(config));
@@ -20,8 +24,29 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Every port of the configuration, tried by binding it.
-fn ports(config: &Config) -> Vec<Finding> {
+/// Whether a node runs on this host already, by its operator's listener.
+fn node_answers(admin: SocketAddr) -> bool {
+    let ask = || -> io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&admin, ANSWER)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+        let mut answer = Vec::new();
+        // A stranger may have much to say.
+        stream.take(4_096).read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        Ok(["ready\n", "starting\n", "draining\n"].iter().any(|word| answer.ends_with(&format!("\r\n\r\n{word}"))))
+    };
+    ask().unwrap_or(false)
+}
+
+/// Every port of the configuration, tried by binding it. A node that runs already holds its own.
+fn ports(config: &Config, running: bool) -> Vec<Finding> {
+    let not_bound = |check, addr, kind, why: io::Error, breaks, key| match why.kind() {
+        io::ErrorKind::AddrInUse if running => {
+            Finding::ok(check, format!("{kind} {addr} is held, it seems by the node that runs"))
+        }
+        _ => not_bound(check, addr, kind, &why, breaks, key),
+    };
     let media = &config.media;
     let mut findings = Vec::new();
     let udp: Vec<_> = (0..media.shard_count()).map(|index| media.udp_port.saturating_add(index.into())).collect();
@@ -50,11 +75,11 @@ fn ports(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn not_bound(check: &'static str, addr: SocketAddr, kind: &str, why: io::Error, breaks: &str, key: &str) -> Finding {
+fn not_bound(check: &'static str, addr: SocketAddr, kind: &str, why: &io::Error, breaks: &str, key: &str) -> Finding {
     let (found, mend) = match why.kind() {
         io::ErrorKind::AddrInUse => {
             let look = if kind == "UDP" { "ss -ulnp" } else { "ss -tlnp" };
-            ("is taken".to_owned(), format!("stop what holds it ({look} tells; it may be weir itself), or set {key}"))
+            ("is taken".to_owned(), format!("stop what holds it ({look} tells), or set {key}"))
         }
         io::ErrorKind::AddrNotAvailable => (
             "cannot be bound: this host does not have that address".to_owned(),
@@ -271,7 +296,7 @@ mod tests {
         config.media.listen_ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         config.media.udp_port = held.local_addr().expect("bound").port();
         config.media.shards = 1;
-        let finding = ports(&config).into_iter().next().expect("udp comes first");
+        let finding = ports(&config, false).into_iter().next().expect("udp comes first");
         assert_eq!((finding.check, finding.state), ("udp ports", State::Fail));
         assert!(finding.found.ends_with("is taken") && finding.mend.contains("media.udp_port"), "{finding:?}");
     }
