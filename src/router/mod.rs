@@ -246,9 +246,13 @@ impl Router {
                 continue;
             }
             let item = state.view.as_ref().and_then(|view| view.get(&track.id));
-            // What no view could name yet starts small, so that a first picture is there soon.
-            let unnamed = ViewItem { track: track.id, height: PixelHeight(0), visible: egress.unseen, priority: 0 };
-            video.push((key, *item.unwrap_or(&unnamed), track.offers()));
+            let offers = track.offers();
+            // What no view could name yet starts small, so that a first picture is there soon, and with what flows already:
+            // a publisher that starts a layer for a moment starts all its encoders anew.
+            let smallest =
+                offers.iter().find(|offer| offer.active).or(offers.first()).map_or(PixelHeight(0), |offer| offer.height);
+            let unnamed = ViewItem { track: track.id, height: smallest, visible: egress.unseen, priority: 0 };
+            video.push((key, *item.unwrap_or(&unnamed), offers));
         }
         // The order of slots keeps equal priorities stable.
         video.sort_by_key(|(key, ..)| *key);

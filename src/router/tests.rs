@@ -323,17 +323,31 @@ fn a_layer_that_stops_is_bridged_by_one_that_flows() {
 fn the_publisher_hears_which_layers_anybody_watches() {
     let mut h = Harness::new();
     h.publish(VIDEO, Kind::Video, 3, Upstream::Peer(PUBLISHER));
-    h.play(VIDEO, &[0, 1, 2], 90);
+    h.play(VIDEO, &[0, 1, 2], 180);
     assert_eq!(h.wanted.last(), Some(&(VIDEO, LayerSet::EMPTY)), "nobody watches");
     h.bind(1, Some(VIDEO));
     h.view(1, VIDEO, 720);
     let last = h.wanted.last().unwrap().1;
     assert!(last.contains(Layer(2)), "{last:?}");
-    h.play(VIDEO, &[0, 1, 2], 120);
+    h.play(VIDEO, &[0, 1, 2], 240);
     assert_eq!(h.wanted.last(), Some(&(VIDEO, LayerSet::of(Layer(2)))), "and no longer the small one");
     h.input(Input::PeerGone { peer: PeerKey(1) });
-    h.play(VIDEO, &[2], 90);
+    h.play(VIDEO, &[2], 180);
     assert_eq!(h.wanted.last(), Some(&(VIDEO, LayerSet::EMPTY)));
+}
+
+#[test]
+fn a_newcomer_takes_what_flows_until_its_view_says_more() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 3, Upstream::Peer(PUBLISHER));
+    h.bind(1, Some(VIDEO));
+    h.view(1, VIDEO, 720);
+    h.play(VIDEO, &[2], 300);
+    h.wanted.clear();
+    h.bind(2, Some(VIDEO));
+    h.play(VIDEO, &[2], 10);
+    assert_eq!(h.layer_of(2), Some(2));
+    assert_eq!(h.wanted, [], "no encoder is started for it");
 }
 
 #[test]
@@ -437,7 +451,7 @@ fn a_wish_behind_a_pipe_is_told_again_until_it_ends() {
     assert!(h.wishes.len() > 5, "{:?}", h.wishes);
     assert!(h.wishes.iter().all(|&(_, layers)| layers == LayerSet::of(Layer(0))));
     h.bind(1, None);
-    for _ in 0..40 {
+    for _ in 0..80 {
         h.advance(Duration::from_millis(100));
     }
     assert_eq!(h.wishes.last(), Some(&(VIDEO, LayerSet::EMPTY)));

@@ -18,9 +18,9 @@ use crate::units::{Bitrate, PixelHeight};
 /// screen share of one frame a second.
 const IDLE: Duration = Duration::from_millis(1_500);
 
-/// How long a layer nobody wants any more is still asked for. Shorter saves the publisher's uplink; longer spares a keyframe
-/// when a tile comes back.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a layer nobody wants any more is still asked for. Shorter saves the publisher's uplink; longer spares its encoders:
+/// Chromium starts all of them anew, with a keyframe each, when one is switched.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What is kept of a video layer to answer losses from: three round trips of 500 ms. More answers later NACKs, which arrive too
 /// late to be shown.
