@@ -37,7 +37,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("http.listen", format!("127.0.0.1:{}", args.port.unwrap_or(8080))),
         ("media.listen_ip", "127.0.0.1".to_owned()),
         ("media.advertise", "127.0.0.1".to_owned()),
-        ("log.filter", "warn,weir=info".to_owned()),
+        ("log.filter", "warn,weir=info,rtc_dtls=error,rtc_sctp=off".to_owned()),
     ] {
         layers.given(Source::Dev, key, &value);
     }

@@ -118,8 +118,9 @@ section! {
     Log as "log" {
         /// "text" for people, "json" for machines.
         format: LogFormat = LogFormat::Text,
-        /// Which events: a level, or `tracing` directives such as "info,weir::edge=debug".
-        filter: String = "info".to_owned(),
+        /// Which events: a level, or `tracing` directives such as "info,weir::edge=debug". By default without the handshake
+        /// library's warnings, which every browser's join calls forth.
+        filter: String = "info,rtc_dtls=error,rtc_sctp=off".to_owned(),
     }
 }
 

@@ -22,9 +22,9 @@ const IDLE: Duration = Duration::from_millis(1_500);
 /// Chromium starts all of them anew, with a keyframe each, when one is switched.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// What is kept of a video layer to answer losses from: three round trips of 500 ms. More answers later NACKs, which arrive too
-/// late to be shown.
-const KEPT_VIDEO: Limits = Limits { packets: 2_048, bytes: 2 << 20, age: Duration::from_millis(1_500) };
+/// What is kept of a video layer to answer losses from. Browsers give up within a second or so; less would freeze receivers with
+/// long buffers, which ask for the same packet seconds later.
+const KEPT_VIDEO: Limits = Limits { packets: 2_048, bytes: 2 << 20, age: Duration::from_secs(3) };
 
 /// Audio is not sent again; a switch replays what overtook its first packet.
 const KEPT_AUDIO: Limits = Limits { packets: 32, bytes: 16 << 10, age: Duration::from_millis(200) };
