@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::ExitCode;
 
+use rand::RngExt;
+
 use super::flags::ConfigFlags;
 use super::{logging, run, say};
 use crate::config::{Config, Keys, Layers, Loaded, Secret, Source};
@@ -11,11 +13,14 @@ use crate::config::{Config, Keys, Layers, Loaded, Secret, Source};
 /// How many ports are tried from the wanted one up.
 const PORTS_TRIED: u16 = 200;
 
+/// Where `--port 0` looks: below the ports that systems give to outgoing connections.
+const ANYWHERE: std::ops::Range<u16> = 10_000..30_000;
+
 /// Flags of `weir dev`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Port of the web app; 0 picks a free one. Without it the first free port from 8080 up
+    /// Port of the web app; 0 takes any free ports, for media too. Without it the first free port from 8080 up
     #[arg(long, short, value_name = "PORT")]
     port: Option<u16>,
     #[command(flatten)]
@@ -56,7 +61,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             "{key} is {ip}, but `weir dev` lets everybody in and so stays on loopback; use `weir serve` to be reached from outside"
         );
     }
-    step_over_taken_ports(&mut loaded, args.port.is_some());
+    step_over_taken_ports(&mut loaded, args.port);
     let mut config = loaded.config;
     config.dev = true;
     config.auth.keys = throwaway_key();
@@ -71,35 +76,36 @@ fn throwaway_key() -> Keys {
     std::iter::once(("dev".to_owned(), Secret::new(secret))).collect()
 }
 
-/// Moves ports that nobody asked for to the next free ones, so that a second `weir dev` beside a first just works.
-fn step_over_taken_ports(loaded: &mut Loaded, port_asked: bool) {
+/// Moves ports that nobody asked for to the next free ones, so that a second `weir dev` beside a first just works. Where any
+/// free one will do, the search begins anywhere: nodes that start at the same moment would race for the usual ones.
+fn step_over_taken_ports(loaded: &mut Loaded, asked: Option<u16>) {
     let chosen = |key: &str| loaded.sources.get(key).is_none_or(|source| *source == Source::Dev);
-    let (move_http, move_admin) = (chosen("http.listen"), chosen("admin.listen"));
+    let (move_http, move_admin) = (chosen("http.listen") && asked.is_none(), chosen("admin.listen"));
     let (move_udp, move_tcp) = (chosen("media.udp_port"), chosen("media.tcp_port"));
+    let from = |usual: u16| if asked == Some(0) || usual == 0 { rand::rng().random_range(ANYWHERE) } else { usual };
     let config = &mut loaded.config;
     let shards = u16::from(config.media.shard_count());
-    if config.http.listen.port() == 0 || (move_http && !port_asked) {
-        config.http.listen.set_port(free_from(config.http.listen.port(), tcp_is_free));
+    let http = config.http.listen.port();
+    if move_http || http == 0 {
+        config.http.listen.set_port(free_from(from(http), tcp_is_free));
     }
-    if move_admin || config.admin.listen.port() == 0 {
-        let http = config.http.listen.port();
-        config.admin.listen.set_port(free_from(config.admin.listen.port(), |port| port != http && tcp_is_free(port)));
+    let (http, admin) = (config.http.listen.port(), config.admin.listen.port());
+    if move_admin || admin == 0 {
+        config.admin.listen.set_port(free_from(from(admin), |port| port != http && tcp_is_free(port)));
     }
+    let admin = config.admin.listen.port();
     if move_udp {
         let all_free = |first: u16| (0..shards).all(|index| first.checked_add(index).is_some_and(udp_is_free));
-        config.media.udp_port = free_from(config.media.udp_port, all_free);
+        config.media.udp_port = free_from(from(config.media.udp_port), all_free);
     }
     if move_tcp && config.media.tcp_port != 0 {
-        config.media.tcp_port = free_from(config.media.tcp_port, tcp_is_free);
+        let is_free = |port: u16| ![http, admin].contains(&port) && tcp_is_free(port);
+        config.media.tcp_port = free_from(from(config.media.tcp_port), is_free);
     }
 }
 
 /// The first port from `wanted` up that is free; `wanted` itself if none is, so that binding it tells what is wrong.
 fn free_from(wanted: u16, is_free: impl Fn(u16) -> bool) -> u16 {
-    if wanted == 0 {
-        let drawn = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-        return drawn.map_or(wanted, |addr| addr.port());
-    }
     (wanted..=wanted.saturating_add(PORTS_TRIED)).find(|port| is_free(*port)).unwrap_or(wanted)
 }
 
