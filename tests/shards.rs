@@ -81,13 +81,21 @@ impl Node {
     /// Places a member and tells its plan.
     async fn place(&self, shard: usize, member: MemberId) -> MediaPlan {
         let plan = plan(shard, member, &self.clients);
-        self.tell(shard, Command::AddPeer { member, room: RoomId::new("room") }).await;
-        self.tell(shard, Command::Configure { member, plan: Box::new(plan.clone()) }).await;
+        self.place_as(shard, member, &plan).await;
         plan
     }
 
+    async fn place_as(&self, shard: usize, member: MemberId, plan: &MediaPlan) {
+        self.tell(shard, Command::AddPeer { member, room: RoomId::new("room") }).await;
+        self.tell(shard, Command::Configure { member, plan: Box::new(plan.clone()) }).await;
+    }
+
     async fn join(&self, shard: usize, member: MemberId) -> Client {
-        let plan = self.place(shard, member).await;
+        self.join_as(shard, member, plan(shard, member, &self.clients)).await
+    }
+
+    async fn join_as(&self, shard: usize, member: MemberId, plan: MediaPlan) -> Client {
+        self.place_as(shard, member, &plan).await;
         let wire = Wire::udp(self.shards[shard].addr).await;
         Client::connect(wire, &plan, Arc::clone(&self.clients), self.certificate.fingerprint()).await
     }
@@ -162,11 +170,15 @@ const IDS: ExtensionIds = ExtensionIds {
 
 /// One frame of one packet; every tenth is a keyframe.
 async fn send_frame(client: &mut Client, index: u16) {
+    send_frame_named(client, index, &IDS, HopOut { mid: Some(b"0"), ..HopOut::default() }).await;
+}
+
+async fn send_frame_named(client: &mut Client, index: u16, ids: &ExtensionIds, names: HopOut<'_>) {
     let mut packet = Vec::new();
     let timestamp = u32::from(index) * 3_000;
     let out = Outgoing { pt: 96, seq: index, timestamp, ssrc: 0x1111, marker: true };
-    let hop = HopOut { mid: Some(b"0"), transport_cc: Some(index), ..HopOut::default() };
-    header::write(&mut packet, &out, &IDS, &Extensions::default(), &hop);
+    let hop = HopOut { transport_cc: Some(index), ..names };
+    header::write(&mut packet, &out, ids, &Extensions::default(), &hop);
     let [high, low] = (index | 0x8000).to_be_bytes();
     packet.extend_from_slice(&[0x90, 0x80, high, low, u8::from(!index.is_multiple_of(10)), 0, 0, 0x9D, 0x01, 0x2A]);
     packet.extend_from_slice(&index.to_be_bytes());
@@ -326,5 +338,38 @@ async fn a_member_that_leaves_is_forgotten_and_others_stay() {
         connected += u32::from(matches!(event, Event::Connected { .. }));
     }
     assert_eq!(connected, 3);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_layer_that_said_goodbye_may_go_on_without_a_name() {
+    let node = Node::start(1);
+    let mut said = plan(0, PUBLISHER, &node.clients);
+    said.receive[0].rids = vec!["q".into()];
+    said.extensions.rid = Some(2);
+    // What a server writes as mid is this client's rid.
+    let ids = ExtensionIds { mid: said.extensions.rid, ..IDS };
+    let named = || HopOut { mid: Some(b"q"), ..HopOut::default() };
+    let mut publisher = node.join_as(0, PUBLISHER, said).await;
+    let mut viewer = node.join(0, VIEWER).await;
+    node.publish(0, Origin::Member(PUBLISHER)).await;
+    node.watch(0, VIEWER).await;
+    let mut seen = Vec::new();
+    for index in 0..60 {
+        // Browsers do so when a layer is switched off and on again: the names are told until they were heard, and never again.
+        if index == 30 {
+            let mut goodbye = Vec::new();
+            write::goodbye(&mut goodbye, &[0x1111]);
+            publisher.srtp.seal_rtcp(&mut goodbye, 0).expect("connected");
+            publisher.wire.send(&goodbye).await;
+        }
+        let names = if index < 30 { named() } else { HopOut::default() };
+        send_frame_named(&mut publisher, index, &ids, names).await;
+        while let Some(frame) = next_frame(&mut viewer, Duration::from_millis(5)).await {
+            seen.push(frame.index);
+        }
+    }
+    assert_in_order(&seen);
+    assert_eq!(seen.last(), Some(&59));
     node.stop().await;
 }

@@ -177,7 +177,6 @@ impl Peer {
                     self.reception(now, reports);
                 }
                 Rtcp::ReceiverReport { reports, .. } => self.reception(now, reports),
-                Rtcp::Goodbye { ssrcs } => ssrcs.iter().for_each(|ssrc| self.uplink.goodbye(ssrc)),
                 Rtcp::Nack { media, lost } => {
                     if let Some(slot) = self.downlink.slot_of(media) {
                         let lost = lost.iter().take(MAX_NACKED).collect();
@@ -192,7 +191,9 @@ impl Peer {
                     out.extend(slots.map(|slot| PeerEvent::KeyframeWanted { slot }));
                 }
                 Rtcp::TransportFeedback(feedback) => self.downlink.sent.feedback(now, &feedback, |_| {}),
-                Rtcp::Remb { .. } | Rtcp::Other => {}
+                // Browsers say goodbye for a layer that is switched off, and go on with the same SSRC and numbering when it is
+                // switched on again, without its mid and rid: what is known of it stays, until another takes its place.
+                Rtcp::Goodbye { .. } | Rtcp::Remb { .. } | Rtcp::Other => {}
             }
         }
         Ok(())

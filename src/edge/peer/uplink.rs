@@ -219,12 +219,6 @@ impl Uplink {
         }
     }
 
-    /// The member ended an SSRC: the layer waits for another.
-    pub(super) fn goodbye(&mut self, ssrc: u32) {
-        self.streams.remove(&ssrc);
-        self.repairs.retain(|rtx, media| *rtx != ssrc && *media != ssrc);
-    }
-
     /// Appends a request for a keyframe; false while the layer does not flow.
     pub(super) fn request_keyframe(&self, track: TrackId, layer: Layer, buf: &mut Vec<u8>) -> bool {
         let media = self.streams.iter().find(|(_, stream)| stream.track == track && stream.layer == layer);
