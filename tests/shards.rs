@@ -19,7 +19,7 @@ use weir::edge::plan::{DtlsPlan, ExtensionIds, IceCredentials, IcePlan, MediaPla
 use weir::id::{MemberId, RoomId, ShardId, TrackId};
 use weir::rtp::clock::{Epoch, NtpTime};
 use weir::rtp::header::{self, Header, Outgoing};
-use weir::rtp::rtcp::write;
+use weir::rtp::rtcp::{Rtcp, SenderInfo, parse, write};
 use weir::rtp::{Codec, Extensions, HopOut, Kind, LayerInfo, Source};
 use weir::shard::stats::ShardStats;
 use weir::shard::{self, Inbox, pipe, tcp};
@@ -371,5 +371,52 @@ async fn a_layer_that_said_goodbye_may_go_on_without_a_name() {
     }
     assert_in_order(&seen);
     assert_eq!(seen.last(), Some(&59));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn reports_on_many_streams_fit_the_path() {
+    const SLOTS: u16 = 50;
+    let node = Node::start(1);
+    let mut publisher = node.join(0, PUBLISHER).await;
+    let mut wide = plan(0, VIEWER, &node.clients);
+    let send = |slot: u16| SendPlan {
+        slot: Slot(slot),
+        mid: slot.to_string(),
+        kind: Kind::Video,
+        ssrc: 0x3000_0000 + u32::from(slot),
+        rtx_ssrc: None,
+    };
+    wide.send = (0..SLOTS).map(send).collect();
+    let mut viewer = node.join_as(0, VIEWER, wide).await;
+    node.publish(0, Origin::Member(PUBLISHER)).await;
+    for slot in 0..SLOTS {
+        node.tell(0, Command::Bind { member: VIEWER, slot: Slot(slot), track: Some(TRACK) }).await;
+    }
+    let (begun, mut reported) = (Instant::now(), std::collections::BTreeSet::new());
+    let mut index = 0;
+    while reported.len() < usize::from(SLOTS) {
+        assert!(begun.elapsed() < PATIENCE, "only {} are reported", reported.len());
+        send_frame(&mut publisher, index).await;
+        let mut report = Vec::new();
+        let ntp = NtpTime::from_unix(Duration::from_secs(1_800_000_000) + begun.elapsed());
+        let info = SenderInfo { ntp, timestamp: u32::from(index) * 3_000, packets: 1, octets: 1 };
+        write::sender_report(&mut report, 0x1111, &info, &[]);
+        publisher.srtp.seal_rtcp(&mut report, 0).expect("connected");
+        publisher.wire.send(&report).await;
+        index += 1;
+        while let Ok(mut datagram) = tokio::time::timeout(Duration::from_millis(10), viewer.wire.receive()).await {
+            if !matches!(datagram[..], [128..=191, 192..=223, ..]) {
+                continue;
+            }
+            assert!(datagram.len() <= 1_200, "{} bytes", datagram.len());
+            let length = viewer.srtp.open_rtcp(&mut datagram).expect("sealed for this client, once");
+            for packet in parse(&datagram[..length]) {
+                if let Rtcp::SenderReport { ssrc, .. } = packet.expect("whole packets") {
+                    reported.insert(ssrc);
+                }
+            }
+        }
+    }
     node.stop().await;
 }

@@ -44,6 +44,10 @@ const ASSUMED_RTT: Duration = Duration::from_millis(100);
 /// How often the member's quality is told.
 const QUALITY_EVERY: Duration = Duration::from_secs(2);
 
+/// The largest RTCP datagram before it is sealed: what a path of 1280 bytes takes, as every IPv6 path does, with headers and
+/// tag. Our socket never fragments, so a larger one would be lost on any real network.
+const MAX_RTCP: usize = 1_152;
+
 /// Sequence numbers of one NACK that are answered; more is a receiver that lost everything, which needs a keyframe.
 const MAX_NACKED: usize = 256;
 
@@ -110,6 +114,8 @@ pub struct Peer {
     rtt: Option<Duration>,
     loss_down: f32,
     quality_at: Instant,
+    /// RTCP that is written but not sealed yet: more than fits one datagram.
+    rtcp: Vec<u8>,
     /// Reused from call to call.
     transport_events: Vec<TransportEvent>,
 }
@@ -125,6 +131,7 @@ impl Peer {
             rtt: None,
             loss_down: 0.0,
             quality_at: now + QUALITY_EVERY,
+            rtcp: Vec::new(),
             transport_events: Vec::new(),
         }
     }
@@ -230,15 +237,17 @@ impl Peer {
         self.uplink.request_keyframe(track, layer, buf) && self.transport.seal_rtcp(buf, start).is_ok()
     }
 
-    /// Appends the reports and requests that are due as one sealed compound; false when there are none. `timestamp` gives the
-    /// RTP time of a slot's stream, where that is known.
+    /// Appends the reports and requests that are due as one sealed datagram; false when there are none. Call it until it says
+    /// so: what is too much for one datagram goes into the next. `timestamp` gives the RTP time of a slot's stream, where that
+    /// is known.
     pub fn write_rtcp(&mut self, now: Instant, timestamp: impl Fn(Slot, NtpTime) -> Option<u32>, buf: &mut Vec<u8>) -> bool {
         if !self.transport.is_connected() {
             return false;
         }
+        self.downlink.write_reports(now, &self.epoch, timestamp, &mut self.rtcp);
+        self.uplink.write_feedback(now, self.rtt.unwrap_or(ASSUMED_RTT), &mut self.rtcp);
         let start = buf.len();
-        self.downlink.write_reports(now, &self.epoch, timestamp, buf);
-        self.uplink.write_feedback(now, self.rtt.unwrap_or(ASSUMED_RTT), buf);
+        buf.extend(self.rtcp.drain(..rtcp::fitting(&self.rtcp, MAX_RTCP)));
         buf.len() > start && self.transport.seal_rtcp(buf, start).is_ok()
     }
 

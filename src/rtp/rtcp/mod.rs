@@ -171,6 +171,19 @@ pub const fn parse(compound: &[u8]) -> Compound<'_> {
     Compound { rest: compound }
 }
 
+/// How many bytes of a compound of ours are whole packets that fit `most`; the first of them, if it alone is larger.
+pub fn fitting(compound: &[u8], most: usize) -> usize {
+    let (mut rest, mut end) = (compound, 0);
+    while let Some((_, after)) = split(rest) {
+        let next = compound.len() - after.len();
+        if end > 0 && next > most {
+            break;
+        }
+        (rest, end) = (after, next);
+    }
+    end
+}
+
 /// Walks a compound; after an error it ends.
 #[derive(Clone, Debug)]
 pub struct Compound<'a> {
@@ -312,6 +325,16 @@ mod tests {
         assert_eq!(reports.iter().next(), Some(block));
         assert_eq!(requests.iter().collect::<Vec<_>>(), [(6, 7)]);
         assert_eq!(ssrcs.iter().collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_compound_is_cut_between_packets() {
+        let mut buf = Vec::new();
+        for ssrc in 0..10 {
+            write::sender_report(&mut buf, ssrc, &SenderInfo::default(), &[]);
+        }
+        assert_eq!([0, 27, 28, 55, 56, 1_000].map(|most| fitting(&buf, most)), [28, 28, 28, 28, 56, 280]);
+        assert_eq!(fitting(&[], 100), 0);
     }
 
     #[test]
