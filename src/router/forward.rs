@@ -70,7 +70,11 @@ impl Router {
             (Some(old), _) if old.stream == new.stream => Timestamping::Mapped { delta: 0 },
             (Some(LayerState { report: Some(old), .. }), Some(report)) => Timestamping::Mapped { delta: report.delta_to(old) },
             // Two layers of one source: without both reports the picture would jump in time, so keep the one that flows.
-            (Some(old), _) if old.flows && matches!(egress.state, State::Forwarding { .. }) => {
+            (Some(old), _)
+                if old.flows
+                    && matches!(egress.state, State::Forwarding { .. })
+                    && !(old.never_reports(now) || new.never_reports(now)) =>
+            {
                 return self.need_keyframe(now, id, layer, out);
             }
             _ => Timestamping::Elapsed,

@@ -458,6 +458,34 @@ fn a_wish_behind_a_pipe_is_told_again_until_it_ends() {
 }
 
 #[test]
+fn a_layer_without_sender_reports_is_not_asked_for_keyframes_for_ever() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 2, Upstream::Peer(PUBLISHER));
+    h.bind(1, Some(VIDEO));
+    h.view(1, VIDEO, 90);
+    let run = |h: &mut Harness, frames: u32| {
+        for _ in 0..frames {
+            h.advance(FRAME);
+            for layer in [0, 1] {
+                for input in h.frame(VIDEO, layer, 1) {
+                    if !matches!(input, Input::Report { .. }) {
+                        h.input(input);
+                    }
+                }
+            }
+        }
+    };
+    run(&mut h, 10);
+    h.view(1, VIDEO, 720);
+    run(&mut h, 200);
+    assert_eq!(h.layer_of(1), Some(1), "a sender that never reports is served by the time that passes");
+    let asked = h.requests.len();
+    run(&mut h, 60);
+    assert_eq!(h.requests.len(), asked);
+    h.check_receivers();
+}
+
+#[test]
 fn loud_tracks_are_told_and_silence_once() {
     let mut h = Harness::new();
     h.publish(AUDIO, Kind::Audio, 1, Upstream::Peer(PUBLISHER));

@@ -29,6 +29,10 @@ const KEPT_VIDEO: Limits = Limits { packets: 2_048, bytes: 2 << 20, age: Duratio
 /// Audio is not sent again; a switch replays what overtook its first packet.
 const KEPT_AUDIO: Limits = Limits { packets: 32, bytes: 16 << 10, age: Duration::from_millis(200) };
 
+/// A layer that was not reported on for this long never will be: browsers report once a second. Longer keeps pictures from
+/// jumping in time after a burst of loss; shorter spares keyframes that no switch can use.
+const REPORT_PATIENCE: Duration = Duration::from_secs(4);
+
 /// The lowest layer's height where the publisher told none; each further one doubles it.
 const ASSUMED_HEIGHT: u32 = 180;
 
@@ -61,6 +65,8 @@ pub(super) struct LayerState {
     pub(super) pipes: Vec<ShardId>,
     pub(super) last_packet: Option<Instant>,
     pub(super) flows: bool,
+    /// When its numbering began.
+    since: Option<Instant>,
     rate: RateMeter,
 }
 
@@ -79,6 +85,7 @@ impl Track {
                 pipes: Vec::new(),
                 last_packet: None,
                 flows: false,
+                since: None,
                 rate: RateMeter::default(),
             }
         });
@@ -156,6 +163,7 @@ impl LayerState {
     /// Counts a packet in; true when the layer did not flow before.
     pub(super) fn record(&mut self, now: Instant, bytes: usize) -> bool {
         self.last_packet = Some(now);
+        self.since.get_or_insert(now);
         self.rate.record(now, bytes);
         !std::mem::replace(&mut self.flows, true)
     }
@@ -171,6 +179,13 @@ impl LayerState {
         self.stream = stream;
         self.history.clear();
         self.report = None;
+        self.since = None;
+    }
+
+    /// Its sender had time enough to report on it and did not.
+    pub(super) fn never_reports(&self, now: Instant) -> bool {
+        let waited = |since| now.saturating_duration_since(since) > REPORT_PATIENCE;
+        self.report.is_none() && self.since.is_some_and(waited)
     }
 
     fn expected_rate(&self, height: PixelHeight) -> Bitrate {
