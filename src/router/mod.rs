@@ -98,7 +98,7 @@ impl Router {
                     self.tracks.insert(new.id, Track::new(new, &mut self.next_stream));
                 }
             }
-            Input::TrackRemoved { track } => self.track_removed(track),
+            Input::TrackRemoved { track } => self.track_removed(track, out),
             Input::Muted { track, muted } => self.muted(now, track, muted, out),
             Input::Bind { peer, slot, track } => self.bind(now, peer, slot, track, out),
             Input::View { peer, items } => {
@@ -176,8 +176,12 @@ impl Router {
         self.reallocate(now, peer, out);
     }
 
-    fn track_removed(&mut self, id: TrackId) {
+    fn track_removed(&mut self, id: TrackId, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.remove(&id) else { return };
+        // It may have left this shard only, with the room's last member here; its own goes on sending what was asked for.
+        if matches!(track.upstream, Upstream::Pipe(_)) && track.asked().is_some_and(|asked| asked != LayerSet::EMPTY) {
+            out.push(Output::Wanted { upstream: track.upstream, track: id, layers: LayerSet::EMPTY });
+        }
         for key in track.bound {
             if let Some(egress) = self.egresses.get_mut(key) {
                 egress.track = None;

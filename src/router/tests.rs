@@ -486,6 +486,18 @@ fn a_layer_without_sender_reports_is_not_asked_for_keyframes_for_ever() {
 }
 
 #[test]
+fn a_track_that_leaves_this_shard_only_is_wanted_no_more_behind_the_pipe() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 2, Upstream::Pipe(ShardId(2)));
+    h.bind(1, Some(VIDEO));
+    assert_eq!(h.wishes.last(), Some(&(VIDEO, LayerSet::of(Layer(0)))));
+    // The room's last member here goes: its shard is told both at once.
+    h.input(Input::PeerGone { peer: PeerKey(1) });
+    h.input(Input::TrackRemoved { track: VIDEO });
+    assert_eq!(h.wishes.last(), Some(&(VIDEO, LayerSet::EMPTY)));
+}
+
+#[test]
 fn loud_tracks_are_told_and_silence_once() {
     let mut h = Harness::new();
     h.publish(AUDIO, Kind::Audio, 1, Upstream::Peer(PUBLISHER));
