@@ -281,10 +281,11 @@ impl Router {
     /// Turns an egress toward `now_layer`, and asks the publisher for `target`, which may not flow yet.
     fn aim(&mut self, now: Instant, key: EgressKey, target: Option<Layer>, layer: Option<Layer>, out: &mut Vec<Output>) {
         let Some(egress) = self.egresses.get_mut(key) else { return };
-        egress.target = target;
         let state = egress.state.toward(layer);
+        // What is wanted is a walk over all who are bound, and most who are asked change nothing.
+        let changed = std::mem::replace(&mut egress.target, target) != target || egress.state != state;
+        let track = egress.track.filter(|_| changed);
         self.set_state(now, key, state, out);
-        let track = self.egresses.get(key).and_then(|egress| egress.track);
         if let Some(id) = track {
             self.update_wanted(now, id, out);
         }
