@@ -27,6 +27,8 @@ pub(super) struct Egress {
     /// Bound after the peer's last view, which could not name it.
     pub(super) unseen: bool,
     pub(super) reported: Option<StreamState>,
+    /// Its packets reach the peer. Until then it waits for a keyframe that nobody asks for.
+    pub(super) connected: bool,
 }
 
 /// What an egress does with its track.
@@ -72,7 +74,7 @@ impl State {
 }
 
 impl Egress {
-    pub(super) fn new(peer: PeerKey, slot: Slot, rng: &mut impl rand::Rng) -> Self {
+    pub(super) fn new(peer: PeerKey, slot: Slot, connected: bool, rng: &mut impl rand::Rng) -> Self {
         Self {
             peer,
             slot,
@@ -83,6 +85,7 @@ impl Egress {
             rewriter: Rewriter::new(rng.random::<u16>() >> 1, rng.random()),
             unseen: true,
             reported: None,
+            connected,
         }
     }
 

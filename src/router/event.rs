@@ -59,6 +59,11 @@ pub enum Input {
         peer: PeerKey,
         rate: Bitrate,
     },
+    /// Whether packets reach a peer. Until this is said, they do.
+    Connected {
+        peer: PeerKey,
+        connected: bool,
+    },
     PeerGone {
         peer: PeerKey,
     },

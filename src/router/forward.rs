@@ -37,7 +37,7 @@ impl Router {
         for &key in &sinks {
             let Some(egress) = self.egresses.get_mut(key) else { continue };
             if egress.state.awaits() == Some(layer) {
-                if starts {
+                if starts && egress.connected {
                     switched.push(key);
                 }
                 continue;

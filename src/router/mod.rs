@@ -62,6 +62,7 @@ pub struct Router {
 
 #[derive(Debug)]
 struct PeerState {
+    connected: bool,
     budget: Bitrate,
     view: Option<FxHashMap<TrackId, ViewItem>>,
     slots: FxHashMap<Slot, EgressKey>,
@@ -114,6 +115,7 @@ impl Router {
                 self.peer(peer).budget = rate;
                 self.reallocate(now, peer, out);
             }
+            Input::Connected { peer, connected } => self.connected(now, peer, connected, out),
             Input::PeerGone { peer } => self.peer_gone(now, peer, out),
             Input::Timeout => self.timeout(now, out),
         }
@@ -142,7 +144,7 @@ impl Router {
     }
 
     fn peer(&mut self, peer: PeerKey) -> &mut PeerState {
-        let new = || PeerState { budget: DEFAULT_BUDGET, view: None, slots: FxHashMap::default() };
+        let new = || PeerState { connected: true, budget: DEFAULT_BUDGET, view: None, slots: FxHashMap::default() };
         self.peers.entry(peer).or_insert_with(new)
     }
 
@@ -150,7 +152,8 @@ impl Router {
         let key = match self.peer(peer).slots.get(&slot) {
             Some(&key) => key,
             None => {
-                let key = self.egresses.insert(Egress::new(peer, slot, &mut self.rng));
+                let connected = self.peer(peer).connected;
+                let key = self.egresses.insert(Egress::new(peer, slot, connected, &mut self.rng));
                 self.peer(peer).slots.insert(slot, key);
                 key
             }
@@ -187,6 +190,19 @@ impl Router {
                 egress.track = None;
                 egress.state = State::Paused;
                 egress.reported = None;
+            }
+        }
+    }
+
+    /// The first keyframe is asked for when it can be seen: one that came during the handshake would be lost.
+    fn connected(&mut self, now: Instant, peer: PeerKey, connected: bool, out: &mut Vec<Output>) {
+        self.peer(peer).connected = connected;
+        let keys: Vec<EgressKey> = self.peer(peer).slots.values().copied().collect();
+        for key in keys {
+            let Some(egress) = self.egresses.get_mut(key) else { continue };
+            egress.connected = connected;
+            if let (true, Some(id), Some(layer)) = (connected, egress.track, egress.state.awaits()) {
+                self.need_keyframe(now, id, layer, out);
             }
         }
     }
@@ -295,6 +311,7 @@ impl Router {
     fn set_state(&mut self, now: Instant, key: EgressKey, state: State, out: &mut Vec<Output>) {
         let Some(egress) = self.egresses.get_mut(key) else { return };
         let before = std::mem::replace(&mut egress.state, state);
+        let connected = egress.connected;
         let Some(id) = egress.track else { return };
         if let Some(news) = egress.news() {
             out.push(Output::StreamState { peer: egress.peer, slot: egress.slot, track: id, state: news });
@@ -314,6 +331,7 @@ impl Router {
             }
         }
         if track.kind == Kind::Video
+            && connected
             && let Some(layer) = state.awaits()
             && before.awaits() != Some(layer)
         {

@@ -486,6 +486,26 @@ fn a_layer_without_sender_reports_is_not_asked_for_keyframes_for_ever() {
 }
 
 #[test]
+fn nobody_is_served_before_it_is_connected() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 1, Upstream::Peer(PUBLISHER));
+    h.play(VIDEO, &[0], 10);
+    h.input(Input::Connected { peer: PeerKey(1), connected: false });
+    h.bind(1, Some(VIDEO));
+    assert_eq!(h.requests, [], "a keyframe now would reach nobody");
+    h.encoders.get_mut(&(VIDEO, 0)).unwrap().keyframe_due = true;
+    h.play(VIDEO, &[0], 90);
+    assert_eq!(h.count(1), 0);
+    assert!(h.wanted.is_empty(), "but the publisher goes on: {:?}", h.wanted);
+    h.input(Input::Connected { peer: PeerKey(1), connected: true });
+    assert_eq!(h.requests, [(VIDEO, Layer(0))]);
+    h.play(VIDEO, &[0], 3);
+    assert_eq!(h.count(1), 6);
+    assert!(h.received[&(PeerKey(1), SLOT)][0].keyframe);
+    h.check_receivers();
+}
+
+#[test]
 fn a_track_that_leaves_this_shard_only_is_wanted_no_more_behind_the_pipe() {
     let mut h = Harness::new();
     h.publish(VIDEO, Kind::Video, 2, Upstream::Pipe(ShardId(2)));

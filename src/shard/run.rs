@@ -263,7 +263,10 @@ impl Shard {
             PeerEvent::KeyframeWanted { slot } => self.route(now, Input::KeyframeWanted { peer: key, slot }),
             PeerEvent::Validated(route) => self.peers.add_route(key, route),
             PeerEvent::Invalidated(route) => self.peers.forget_route(key, route),
-            PeerEvent::Connected => self.tell(Event::Connected { member }),
+            PeerEvent::Connected => {
+                self.route(now, Input::Connected { peer: key, connected: true });
+                self.tell(Event::Connected { member });
+            }
             PeerEvent::IceDown => self.tell(Event::IceDown { member }),
             PeerEvent::IceUp => self.tell(Event::IceUp { member }),
             PeerEvent::Quality(quality) => self.tell_if_room(Event::Quality { member, quality }),
@@ -385,6 +388,7 @@ impl Shard {
                     self.remove_peer(now, old);
                 }
                 let key = self.peers.insert(member, room);
+                self.route(now, Input::Connected { peer: key, connected: false });
                 self.route(now, Input::Budget { peer: key, rate: self.budget });
             }
             Command::Configure { member, plan } => {
