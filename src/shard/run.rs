@@ -294,21 +294,21 @@ impl Shard {
     fn output(&mut self, now: Instant, output: Output) {
         match output {
             Output::Forward { peer, slot, packet, rewritten } => {
-                self.stats.rtp_out += 1;
-                self.append(peer, |peer, buf| {
+                let sent = self.append(peer, |peer, buf| {
                     peer.forward(&Sending { now, slot, packet: &packet, rewritten: &rewritten }, buf)
                 });
+                self.stats.rtp_out += u64::from(sent);
             }
             Output::Retransmit { peer, slot, packet, rewritten } => {
-                self.stats.rtx_out += 1;
-                self.append(peer, |peer, buf| {
+                let sent = self.append(peer, |peer, buf| {
                     peer.retransmit(&Sending { now, slot, packet: &packet, rewritten: &rewritten }, buf)
                 });
+                self.stats.rtx_out += u64::from(sent);
             }
             Output::Pipe { pipe, item } => self.pipes.push(pipe, item),
             Output::RequestKeyframe { upstream: Upstream::Peer(peer), track, layer } => {
-                self.stats.keyframe_requests_out += 1;
-                self.append(peer, |peer, buf| peer.request_keyframe(track, layer, buf));
+                let sent = self.append(peer, |peer, buf| peer.request_keyframe(track, layer, buf));
+                self.stats.keyframe_requests_out += u64::from(sent);
             }
             Output::RequestKeyframe { upstream: Upstream::Pipe(pipe), track, layer } => {
                 self.pipes.wish(pipe, Wish::Keyframe { track, layer });
