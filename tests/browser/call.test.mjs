@@ -217,6 +217,7 @@ describe("a call of three", { timeout: 600_000 }, () => {
 
   test("a tab that reloads comes back as the same person", async () => {
     const before = await ada.page.evaluate(() => [...globalThis.weirRoom.members.values()].map(({ identity, name }) => [name, identity]).sort());
+    await (await ada.see(`${ada.tile("Ben")} [data-testid="pin"]`)).click();
     await ben.page.reload();
     await ben.inCall();
     await ada.seesMoving("Ben");
@@ -224,7 +225,9 @@ describe("a call of three", { timeout: 600_000 }, () => {
     await ben.seesMoving("Cleo");
     const now = await ada.page.evaluate(() => [...globalThis.weirRoom.members.values()].map(({ identity, name }) => [name, identity]).sort());
     assert.deepEqual(now, before);
+    await ada.see(`.main ${ada.tile("Ben")}[data-video="on"]`);
     await ada.shot("call-13-reloaded");
+    await (await ada.see(`${ada.tile("Ben")} [data-testid="pin"]`)).click();
   });
 
   test("statistics can be looked at", async () => {

@@ -66,11 +66,19 @@ describe("the socket of a session", () => {
     socket().accept();
   };
 
+  /** Waits out the pause before the next attempt. */
+  const reopen = async () => {
+    const { length } = Socket.all;
+    for (let waited = 0; Socket.all.length === length && waited < 10_000; waited += 100) await settle(100);
+    assert.equal(Socket.all.length, length + 1, "another attempt");
+    socket().accept();
+  };
+
   beforeEach(() => {
-    mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
+    mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_700_000_000_000 });
     globalThis.WebSocket = Socket;
     Socket.all = [];
-    heard = { welcomes: [], messages: [], resumed: 0, lost: 0, closed: null };
+    heard = { welcomes: [], messages: [], resumed: 0, lost: 0, again: false, closed: null };
     signal = new Signal({
       url: "ws://x/v1/ws",
       token: () => "jwt",
@@ -81,6 +89,7 @@ describe("the socket of a session", () => {
         onResumed: () => (heard.resumed += 1),
         onMessage: (message) => heard.messages.push(message),
         onLost: () => (heard.lost += 1),
+        onRefused: () => heard.again,
         onClosed: (error) => (heard.closed = error),
       },
     });
@@ -207,6 +216,33 @@ describe("the socket of a session", () => {
     assert.equal(heard.closed.code, "unauthorized");
   });
 
+  test("a wrong token is tried again if there is another", async () => {
+    heard.again = true;
+    signal.open();
+    await settle();
+    socket().accept();
+    socket().say({ seq: 0, t: "err", id: null, code: "unauthorized", msg: "expired" });
+    heard.again = false;
+    await reopen();
+    assert.equal(Socket.all.length, 2);
+    socket().say(WELCOME);
+    assert.deepEqual([heard.welcomes, heard.closed], [[true], null]);
+  });
+
+  test("who was in already waits for a full server", async () => {
+    await ready();
+    socket().say({ seq: 0, t: "leave", reason: "shutdown", action: "reconnect", message: "" });
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      await reopen();
+      assert.equal(socket().last("hello").resume, undefined);
+      socket().say({ seq: 0, t: "err", id: null, code: "full", msg: "about to stop" });
+    }
+    assert.equal(heard.closed, null);
+    await reopen();
+    socket().say({ ...WELCOME, you: { pid: "m9" } });
+    assert.deepEqual(heard.welcomes, [true, true]);
+  });
+
   test("frames that are no JSON hurt nobody", async () => {
     await ready();
     socket().onmessage({ data: "{" });
@@ -263,7 +299,7 @@ describe("where tiles go", () => {
   });
 
   test("whoever speaks on a later page takes the place of the quietest", () => {
-    const tiles = Array.from({ length: 10 }, (_, index) => ({ key: `m${index}`, local: index === 0, what: "camera" }));
+    const tiles = Array.from({ length: 10 }, (_, index) => ({ key: `m${index}`, pid: `m${index}`, local: index === 0, what: "camera" }));
     const keys = (spoke) => paged(tiles, 4, 0, new Map(spoke)).map(({ key }) => key);
     assert.deepEqual(keys([]), ["m0", "m1", "m2", "m3"]);
     assert.deepEqual(keys([["m1", 5], ["m2", 6], ["m8", 7]]), ["m0", "m1", "m2", "m8"]);

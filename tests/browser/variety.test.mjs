@@ -225,11 +225,18 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
     await ben.seesMoving("Ada");
   });
 
-  test("the room's admin mutes and removes", async () => {
-    const ada = await (await person("Ada")).join("order");
+  test("whoever has an admin's invitation mutes and removes", async () => {
+    const response = await fetch(`${server.url}/v1/dev/token`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ room: "order", name: "Ada", identity: "ada", admin: true }),
+    });
+    const { token } = await response.json();
+    const ada = await (await person("Ada")).join("order", { query: `video=360#token=${token}` });
+    assert.ok(!ada.page.url().includes(token), "the token does not stay in the address bar");
+    assert.equal(await ada.page.evaluate(() => globalThis.weirRoom.local.identity), "ada");
     const ben = await (await person("Ben")).join("order");
     await ada.seesMoving("Ben");
-    if (!(await ada.page.evaluate(() => globalThis.weirRoom.local.grants.admin))) return; // The server hands out plain tokens.
     const row = '[data-testid="person"][data-name="Ben"]';
     await ada.click("people");
     await (await ada.see(`${row} [data-testid="person-menu"]`)).click();
@@ -240,12 +247,87 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
     // Whoever was muted may speak again.
     await ben.click("mic");
     await ada.unsee(`${ada.tile("Ben")} [data-testid="muted-mark"]`);
+    await ada.hears("Ben");
+    // Somebody without the grant is not even offered it.
+    await ben.click("people");
+    await (await ben.see('[data-testid="person"][data-name="Ada"] [data-testid="person-menu"]')).click();
+    await ben.see('[data-testid="person-message"]');
+    assert.equal(await ben.page.$('[data-testid="person-remove"]'), null);
+    const refused = await ben.page.evaluate(() => globalThis.weirRoom.admin("remove", [...globalThis.weirRoom.members.keys()][0]).catch(({ code }) => code));
+    assert.equal(refused, "forbidden");
     await (await ada.see(`${row} [data-testid="person-menu"]`)).click();
     await ada.click("person-remove");
     await ben.see('[data-testid="left-page"]');
     assert.match(await ben.text("left-page"), /removed/);
     await ada.unsee(ada.tile("Ben"), 5_000);
     await ben.shot("variety-removed");
+  });
+
+  test("a server that knows nobody asks for an invitation, and takes a pasted one", async () => {
+    const strict = await startServer("variety-serve", { serve: true });
+    try {
+      const ada = new Person("Ada", strict);
+      people.push(ada);
+      await ada.open();
+      await ada.page.goto(`${strict.url}/room/members-only?video=360`);
+      await ada.type("name", "Ada");
+      await ada.click("join");
+      await ada.see('[data-testid="join-error"]');
+      await ada.type("token", "nonsense");
+      await ada.click("join");
+      await ada.until("a wrong one is refused", () => /token/i.test(document.querySelector('[data-testid="join-error"]')?.textContent ?? ""));
+      await ada.shot("variety-token");
+      await ada.type("token", strict.token("members-only", "ada"));
+      await ada.click("join");
+      await ada.inCall();
+      assert.equal(await ada.page.evaluate(() => globalThis.weirRoom.local.identity), "ada");
+      ada.faults = ada.faults.filter((fault) => !/40[45].*dev\/token/.test(fault));
+    } finally {
+      await strict.stop();
+    }
+  });
+
+  test("data goes to the others on the data channel", async () => {
+    const ada = await (await person("Ada")).join("data");
+    const ben = await (await person("Ben")).join("data");
+    await ben.page.evaluate(() => {
+      globalThis.came = [];
+      globalThis.weirRoom.on("data", async ({ data }) => globalThis.came.push(typeof data === "string" ? data : [...new Uint8Array(data)]));
+    });
+    await ben.until("the channel is open", () => globalThis.weirRoom.sendData("from Ben"));
+    await ada.until("Ada's, too", () => globalThis.weirRoom.sendData("text ✓") && globalThis.weirRoom.sendData(new Uint8Array([0, 1, 255]).buffer));
+    await ben.until("both messages", () => globalThis.came.length === 2);
+    assert.deepEqual(await ben.page.evaluate(() => globalThis.came), ["text ✓", [0, 1, 255]]);
+  });
+
+  test("a server that dies and comes back has its calls again", async () => {
+    const first = await startServer("variety-restart-1");
+    const { port } = new URL(first.url);
+    const [ada, ben] = [new Person("Ada", first), new Person("Ben", first)];
+    people.push(ada, ben);
+    await Promise.all([ada.open(), ben.open()]);
+    await ada.join("phoenix");
+    await ben.join("phoenix");
+    await ben.click("hand");
+    await ada.see(`${ada.tile("Ben")} [data-testid="hand-badge"]`);
+    await ada.seesMoving("Ben");
+    await first.kill();
+    await ada.see('[data-testid="reconnecting"]');
+    await ada.shot("variety-server-gone");
+    const second = await startServer("variety-restart-2", { port: Number(port) });
+    try {
+      for (const [one, other] of [[ada, "Ben"], [ben, "Ada"]]) {
+        await one.inCall();
+        await one.seesMoving(other);
+        await one.hears(other);
+        await one.until("two tiles", () => document.querySelectorAll('[data-testid="tile"]').length === 2);
+      }
+      await ada.see(`${ada.tile("Ben")} [data-testid="hand-badge"]`);
+      await ada.shot("variety-server-back");
+    } finally {
+      await second.stop();
+    }
+    for (const one of people) one.faults = one.faults.filter((fault) => !/ERR_CONNECTION_REFUSED|WebSocket/.test(fault));
   });
 
   test("without a camera one still comes in", async () => {

@@ -20,6 +20,8 @@ import { Toolbar } from "./toolbar.js";
 /** More joins than this at once are not announced one by one. */
 const ANNOUNCE_UP_TO = 12;
 const STATS_EVERY = 1_000;
+/** Somebody who is back within this was never announced to have left. */
+const LEFT_AFTER = 2_500;
 
 /** Draws again whenever the room changed. @param {Room} room */
 function useRoom(room) {
@@ -176,11 +178,21 @@ export function Call({ room, onClosed }) {
     /** @type {any} */ (globalThis).weirRoom = room;
     const nameOf = (/** @type {string} */ pid) => (pid === room.local.pid ? "You" : room.members.get(pid)?.name || "Guest");
     const ends = [
-      room.on("memberjoined", ({ member }) => room.members.size <= ANNOUNCE_UP_TO && toast({ text: `${member.name || "Guest"} joined` })),
+      room.on("memberjoined", ({ member }) => {
+        const back = left.get(member.identity);
+        left.delete(member.identity);
+        if (back !== undefined) return clearTimeout(back);
+        if (room.members.size <= ANNOUNCE_UP_TO) toast({ text: `${member.name || "Guest"} joined` });
+      }),
       room.on("memberleft", ({ member, reason }) => {
         spoke.current.delete(member.pid);
-        setPinned((before) => (before === member.pid ? null : before));
-        if (room.members.size <= ANNOUNCE_UP_TO && reason !== "replaced") toast({ text: `${member.name || "Guest"} ${reason === "timed_out" ? "lost the connection" : "left"}` });
+        if (room.members.size > ANNOUNCE_UP_TO) return;
+        // Whoever reloads, or comes back with the server, did not leave.
+        const told = setTimeout(() => {
+          left.delete(member.identity);
+          toast({ text: `${member.name || "Guest"} ${reason === "timed_out" ? "lost the connection" : "left"}` });
+        }, LEFT_AFTER);
+        left.set(member.identity, told);
       }),
       room.on("memberupdated", ({ member }) => {
         const known = hands.get(member.pid) ?? false;
@@ -224,6 +236,7 @@ export function Call({ room, onClosed }) {
       removeEventListener("pagehide", bye);
     };
   }, [room]);
+  const left = useMemo(() => new Map(), [room]);
   const hands = useMemo(() => new Map([...room.members.values()].map((member) => [member.pid, member.hand])), [room]);
 
   /** @param {string} text @param {string | null} recipient @param {string} [again] */
@@ -252,7 +265,7 @@ export function Call({ room, onClosed }) {
 
   const tiles = tilesOf(room);
   const screen = tiles.find(({ what, local }) => what === "screen" && !local);
-  const talker = tiles.find(({ key }) => key === loudest.current) ?? tiles.find(({ local, what }) => !local && what === "camera");
+  const talker = tiles.find(({ pid, what }) => pid === loudest.current && what === "camera") ?? tiles.find(({ local, what }) => !local && what === "camera");
   const held = tiles.some(({ key }) => key === pinned) ? pinned : null;
   const focus = held ?? screen?.key ?? (speakerView ? talker?.key ?? null : null);
   const mediaDown = room.state === "connected" && (room.mediaState === "disconnected" || room.mediaState === "failed");

@@ -80,7 +80,8 @@ export function Prejoin({ name, again, onJoined, onHome }) {
     } catch (fault) {
       const known = fault instanceof WeirError ? fault : new WeirError("connection_failed", "The server can't be reached.", fault);
       if (known.code === "unauthorized") setNeedsToken(true);
-      setError(known.message || "The room can't be joined.");
+      const message = known.message || "The room can't be joined.";
+      setError(message[0]?.toUpperCase() + message.slice(1));
       setBusy(false);
       return;
     }

@@ -4,7 +4,7 @@
 /** @typedef {import("../weir.js").Room} Room */
 /**
  * @typedef {object} Tile
- * @property {string} key Stable: pins and DOM nodes live by it.
+ * @property {string} key Stable, also when its person comes back: pins and DOM nodes live by it.
  * @property {boolean} local
  * @property {"camera" | "screen"} what
  * @property {string} pid
@@ -36,8 +36,8 @@ export function tilesOf(room) {
     };
     const screen = member.track("screen_share");
     return [
-      { ...person, key: isLocal ? "me" : member.pid, what: "camera", video: member.track("camera") },
-      ...(screen ? [{ ...person, key: `${isLocal ? "me" : member.pid}/screen`, what: /** @type {const} */ ("screen"), video: screen }] : []),
+      { ...person, key: member.identity, what: "camera", video: member.track("camera") },
+      ...(screen ? [{ ...person, key: `${member.identity}/screen`, what: /** @type {const} */ ("screen"), video: screen }] : []),
     ];
   };
   const all = [...(local.grants.hidden ? [] : of(local, true)), ...[...room.members.values()].flatMap((member) => of(member, false))];
@@ -46,23 +46,23 @@ export function tilesOf(room) {
 
 /**
  * The tiles of one page, where whoever speaks on a later page takes the place of the quietest on the first.
- * @param {Tile[]} tiles @param {number} size @param {number} page @param {Map<string, number>} spoke When each last spoke.
+ * @param {Tile[]} tiles @param {number} size @param {number} page @param {Map<string, number>} spoke When each last spoke, by `pid`.
  */
 export function paged(tiles, size, page, spoke) {
   if (tiles.length <= size) return tiles;
   const order = [...tiles];
   for (let at = size; at < order.length; at += 1) {
     const late = order[at];
-    if (!late || !spoke.has(late.key)) continue;
+    if (!late || !spoke.has(late.pid)) continue;
     let quietest = -1;
     for (let early = 0; early < size; early += 1) {
       const candidate = order[early];
       if (!candidate || candidate.local || candidate.what === "screen") continue;
       const other = order[quietest];
-      if (!other || (spoke.get(candidate.key) ?? 0) < (spoke.get(other.key) ?? 0)) quietest = early;
+      if (!other || (spoke.get(candidate.pid) ?? 0) < (spoke.get(other.pid) ?? 0)) quietest = early;
     }
     const quiet = order[quietest];
-    if (!quiet || (spoke.get(quiet.key) ?? 0) >= (spoke.get(late.key) ?? 0)) continue;
+    if (!quiet || (spoke.get(quiet.pid) ?? 0) >= (spoke.get(late.pid) ?? 0)) continue;
     order[quietest] = late;
     order[at] = quiet;
   }

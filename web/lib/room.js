@@ -71,6 +71,12 @@ export class Room extends EventTarget {
           this.lostAt = Date.now();
           this.#enter("reconnecting");
         },
+        onRefused: (error) => {
+          // A server that lost its keys, as `weir dev` does, takes no token it gave before; the application's may do.
+          const another = error.code === "unauthorized" && this.#newerToken !== "" && typeof token === "function";
+          this.#newerToken = "";
+          return another;
+        },
         onClosed: (error, leave) => this.#ended(error, leave?.reason ?? null),
       },
     });
@@ -299,6 +305,7 @@ export class Room extends EventTarget {
   /** @param {import("../weir-protocol.js").IceServer[]} iceServers */
   #renewMedia(iceServers) {
     this.#media?.close();
+    this.#speaker.clear();
     for (const member of this.members.values()) for (const track of member.tracks.values()) this.#setMedia(track, null);
     this.#media = new Media({
       iceServers: rtcServers(iceServers),
@@ -511,7 +518,7 @@ export class Room extends EventTarget {
     globalThis.removeEventListener("online", this.#onNetwork);
     this.#publisher.close();
     this.#media?.close();
-    this.#speaker.close();
+    this.#speaker.clear();
     this.#view.close();
     this.#attached.clear();
     this.#enter("closed");

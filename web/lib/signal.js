@@ -17,6 +17,7 @@ import { WeirError } from "./errors.js";
  * @property {(iceServers: import("../weir-protocol.js").IceServer[]) => void} onResumed Missed events were all delivered before this.
  * @property {(message: ServerMessage) => void} onMessage Every other event, in order, each once.
  * @property {() => void} onLost The socket is gone; it is being opened again.
+ * @property {(error: WeirError) => boolean} onRefused A join was refused; whether another attempt may fare better.
  * @property {(error: WeirError, leave: Leave | null) => void} onClosed For good.
  */
 
@@ -268,13 +269,13 @@ export class Signal {
     if (frame.id !== null && frame.id !== undefined && this.#pending.has(frame.id)) return this.#settle(frame.id, error);
     const greeting = this.#session === null || (!this.#ready && this.#barrier === null);
     if (!greeting) return;
-    if (this.#session) {
-      // The session can't be had back: join anew.
+    // A session that can't be had back is joined anew. A server that is full or about to stop may not be so for long, for
+    // somebody who was in already.
+    const passing = this.#lostAt !== 0 && (error.code === "full" || error.code === "internal" || error.code === "rate_limited");
+    if (this.#session || passing || this.#on.onRefused(error)) {
       this.#session = null;
-      const socket = this.#socket;
-      this.#socket = null;
-      socket?.close();
-      return this.#retryLater();
+      if (this.#socket) this.#lost(this.#socket);
+      return;
     }
     this.#fail(error, null);
   }

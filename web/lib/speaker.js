@@ -43,7 +43,8 @@ export class Speaker {
     if ("setSinkId" in element) await element.setSinkId(this.#sink);
   }
 
-  close() {
+  /** Lets go of everything: the connection is over. */
+  clear() {
     for (const element of this.#elements.values()) {
       element.pause();
       element.srcObject = null;

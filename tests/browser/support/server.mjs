@@ -1,7 +1,9 @@
-// A `weir dev` of its own on free ports, for one test file. Its log is kept.
+// A server of its own on free ports, for one test file: `weir dev`, or `weir serve` where tokens matter. Its log is kept.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { createWriteStream, mkdirSync } from "node:fs";
+import { createServer } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -10,30 +12,62 @@ export const ARTIFACTS = process.env.WEIR_TEST_ARTIFACTS ?? join(ROOT, "tests/ar
 const BINARY = process.env.WEIR_TEST_BINARY ?? process.env.WEIR_BIN ?? join(ROOT, "target/debug/weir");
 const START_WITHIN = 20_000;
 
-/** Starts it and waits for the address it prints. */
-export async function startServer(name) {
-  if (process.env.WEIR_TEST_URL) return { url: process.env.WEIR_TEST_URL.replace(/\/$/, ""), stop: async () => {} };
-  mkdirSync(ARTIFACTS, { recursive: true });
-  const log = createWriteStream(join(ARTIFACTS, `${name}.server.log`));
-  const child = spawn(BINARY, ["dev", "--port", "0", "--log", "warn,weir=debug"], { stdio: ["ignore", "pipe", "pipe"] });
-  const exited = new Promise((done) => child.once("exit", (code, signal) => done(code ?? signal)));
-  child.stderr.pipe(log, { end: false });
-  const url = await new Promise((found, failed) => {
-    let text = "";
-    const timer = setTimeout(() => failed(new Error(`weir dev printed no address within ${START_WITHIN} ms:\n${text}`)), START_WITHIN);
-    child.once("error", failed);
-    void exited.then((code) => failed(new Error(`weir dev ended with ${code}; see ${log.path}\n${text}`)));
-    child.stdout.on("data", (chunk) => {
-      log.write(chunk);
-      text += chunk;
-      const address = /http:\/\/localhost:\d+/.exec(text)?.[0];
-      if (!address) return;
-      clearTimeout(timer);
-      found(address);
+/** A port that was free a moment ago. */
+function freePort() {
+  return new Promise((found) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => found(port));
     });
   });
+}
+
+/**
+ * Starts it and waits until it answers.
+ * @param {string} name Of the log.
+ * @param {{ serve?: boolean, port?: number }} [how] `serve`: knows one API key and hands nothing out; `token` mints.
+ */
+export async function startServer(name, { serve = false, port: wanted = 0 } = {}) {
+  if (process.env.WEIR_TEST_URL && !serve) return { url: process.env.WEIR_TEST_URL.replace(/\/$/, ""), stop: async () => {} };
+  mkdirSync(ARTIFACTS, { recursive: true });
+  const log = createWriteStream(join(ARTIFACTS, `${name}.server.log`));
+  const env = { ...process.env, WEIR_AUTH__KEYS__test: randomBytes(32).toString("hex") };
+  const port = serve ? await freePort() : wanted;
+  const args = serve
+    ? ["serve", "--http-listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${await freePort()}`, "--udp-port", String(await freePort()), "--tcp-port", "0", "--set", "media.listen_ip=127.0.0.1", "--advertise", "127.0.0.1", "--shards", "1"]
+    : ["dev", "--port", String(port)];
+  const child = spawn(BINARY, [...args, "--log", "warn,weir=debug"], { stdio: ["ignore", "pipe", "pipe"], env: serve ? env : process.env });
+  let ended = null;
+  const exited = new Promise((done) => child.once("exit", (code, signal) => done((ended = code ?? signal))));
+  child.once("error", (fault) => (ended = fault));
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => {
+      log.write(chunk);
+      if (text.length < 20_000) text += chunk;
+    });
+  }
+  let url = serve ? `http://localhost:${port}` : undefined;
+  for (const start = Date.now(); ; ) {
+    url ??= /http:\/\/localhost:\d+/.exec(text)?.[0];
+    if (url && (await fetch(url).then(({ ok }) => ok, () => false))) break;
+    if (ended !== null) throw new Error(`weir ended with ${ended}:\n${text}`);
+    if (Date.now() - start > START_WITHIN) throw new Error(`weir did not answer within ${START_WITHIN} ms:\n${text}`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
   return {
     url,
+    /** Mints a token with the server's own command. */
+    token: (room, identity, ...more) => {
+      const minted = spawnSync(BINARY, ["token", "--room", room, "--identity", identity, ...more], { env, encoding: "utf8" });
+      if (minted.status !== 0) throw new Error(`weir token: ${minted.stderr}`);
+      return minted.stdout.trim();
+    },
+    /** The machine it stands on loses power. */
+    kill: () => {
+      child.kill("SIGKILL");
+      return exited;
+    },
     /** Asks it to stop; the code it ends with. */
     stop: async () => {
       child.kill("SIGTERM");
