@@ -78,10 +78,10 @@ describe("the socket of a session", () => {
     mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_700_000_000_000 });
     globalThis.WebSocket = Socket;
     Socket.all = [];
-    heard = { welcomes: [], messages: [], resumed: 0, lost: 0, again: false, closed: null };
+    heard = { welcomes: [], messages: [], resumed: 0, lost: 0, again: false, closed: null, token: () => "jwt" };
     signal = new Signal({
       url: "ws://x/v1/ws",
-      token: () => "jwt",
+      token: () => heard.token(),
       client: "test/1",
       opts: { auto_subscribe: true, adaptive: true },
       on: {
@@ -241,6 +241,30 @@ describe("the socket of a session", () => {
     await reopen();
     socket().say({ ...WELCOME, you: { pid: "m9" } });
     assert.deepEqual(heard.welcomes, [true, true]);
+  });
+
+  test("a pong may come back a hair off: not every JSON keeps all the digits of a number", async () => {
+    await ready();
+    await cut();
+    socket().say({ seq: 0, t: "resumed", secret: "k2", ice_servers: [] });
+    const { ts } = socket().last("ping");
+    assert.equal(ts * 8, Math.round(ts * 8), "few enough to survive");
+    socket().say({ seq: 0, t: "pong", ts: ts - 1 });
+    assert.equal(heard.resumed, 0, "one from before");
+    socket().say({ seq: 0, t: "pong", ts: ts * (1 + Number.EPSILON) });
+    assert.equal(heard.resumed, 1);
+  });
+
+  test("a token that never comes does not hold up the next attempt", async () => {
+    await ready();
+    heard.token = () => new Promise(() => {});
+    socket().lose();
+    await settle(1_000);
+    assert.equal(Socket.all.length, 1);
+    heard.token = () => "jwt";
+    await settle(10_000);
+    await settle(10_000);
+    assert.ok(Socket.all.length > 1);
   });
 
   test("frames that are no JSON hurt nobody", async () => {

@@ -137,7 +137,7 @@ export class Signal {
     /** @type {string} */
     let token;
     try {
-      token = await this.#token();
+      token = await within(OPEN_TIMEOUT, this.#token());
     } catch (fault) {
       // No token yet may be the same outage that cost the socket; a session that was up once is worth another try.
       if (this.#session) return this.#retryLater();
@@ -197,7 +197,7 @@ export class Signal {
         return this.#refused(frame);
       case "pong":
         this.rtt = Math.max(0, performance.now() - frame.ts);
-        if (this.#barrier === frame.ts) {
+        if (this.#barrier !== null && frame.ts >= this.#barrier) {
           this.#barrier = null;
           this.#flush();
           this.#on.onResumed(this.#resumedServers);
@@ -243,7 +243,8 @@ export class Signal {
   }
 
   #ping() {
-    const ts = performance.now();
+    // Eighths have few digits in decimals and are exact in binary: they survive anybody's JSON.
+    const ts = Math.round(performance.now() * 8) / 8;
     this.#transmit({ t: "ping", ts, ...(this.rtt !== null && { rtt: Math.round(this.rtt) }) });
     return ts;
   }
@@ -383,4 +384,17 @@ export class Signal {
     }
     for (const id of [...this.#pending.keys()]) this.#settle(id, error);
   }
+}
+
+/**
+ * A promise that is waited for no longer than that.
+ * @template T @param {number} ms @param {T | Promise<T>} promise @returns {Promise<T>}
+ */
+function within(ms, promise) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new WeirError("connection_failed", "The server does not answer.")), ms);
+    Promise.resolve(promise)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer));
+  });
 }
