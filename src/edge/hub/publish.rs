@@ -156,7 +156,10 @@ impl Hub {
     /// Takes over the slots that were agreed on, deals them out and sends the answer, which says what each carries.
     fn answer(&mut self, id: MemberId, neg: u32, offered: &[OfferedTrack], said: &[PublishedTrack], found: Negotiated) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        member.slots.replace(&found.slots);
+        let shard = member.shard;
+        for slot in member.slots.replace(&found.slots) {
+            self.command(shard, Command::Bind { member: id, slot, track: None });
+        }
         let changes = self.deal(id);
         let Some(member) = self.members.get_mut(&id) else { return };
         for change in changes {

@@ -45,8 +45,9 @@ pub(super) struct Change {
 }
 
 impl SlotTable {
-    /// Takes over what an answer settled. A slot that goes on keeps what it carries.
-    pub(super) fn replace(&mut self, slots: &[ReceiveSlot]) {
+    /// Takes over what an answer settled. A slot that goes on keeps what it carries; those that carried something and end are
+    /// given back, for their numbers may come again.
+    pub(super) fn replace(&mut self, slots: &[ReceiveSlot]) -> Vec<Slot> {
         let (mut audio, mut video) = (0, 0);
         let mut next: Vec<Entry> = Vec::with_capacity(slots.len());
         for slot in slots {
@@ -61,7 +62,10 @@ impl SlotTable {
             });
             *count += 1;
         }
+        let goes_on = |old: &Entry| next.iter().any(|entry| entry.slot == old.slot && entry.bound == old.bound);
+        let ended = self.slots.iter().filter(|old| old.bound.is_some() && !goes_on(old)).map(|old| old.slot).collect();
         self.slots = next;
+        ended
     }
 
     /// How many slots of a kind there are.

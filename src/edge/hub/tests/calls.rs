@@ -396,3 +396,20 @@ fn data_goes_to_those_who_may_have_it_and_no_faster_than_allowed() {
     }
     assert_eq!(world.commands().len(), 2 * 299, "the burst");
 }
+
+#[test]
+fn a_slot_that_ends_carries_nothing_any_more() {
+    let mut world = World::new();
+    let (mut ada, mut bob) = (world.join("room", "ada"), world.join("room", "bob"));
+    let ids = world.publish(&mut ada, &[("mic", Microphone), ("cam", Camera)]);
+    world.follow(&mut bob);
+    let carried = world.bound(&bob);
+    assert_eq!(carried.iter().filter_map(|(_, track)| *track).collect::<Vec<_>>(), ids);
+    // He sends on the m-line where he saw her; the shard hears of slots by their numbers only.
+    bob.lines[1].1 = Some(published("1", "cam", Camera));
+    world.commands();
+    world.offer(&mut bob, &[], 0, 0);
+    let binds = only!(world.commands(), (_, Command::Bind { slot, track, .. }) => (slot, track));
+    assert_eq!(binds, [(carried[1].0, None)]);
+    world.check();
+}
