@@ -162,6 +162,7 @@ impl Hub {
         }
         let changes = self.deal(id);
         let Some(member) = self.members.get_mut(&id) else { return };
+        let unseen = !changes.is_empty() && !member.options.adaptive;
         for change in changes {
             let command = Command::Bind { member: id, slot: change.slot, track: change.track };
             self.out.push(super::Output::Media { shard: member.shard, command });
@@ -174,6 +175,9 @@ impl Hub {
         let received = member.slots.bindings().map(|(_, mid, track)| MidBinding { mid: mid.to_owned(), track, cid: None });
         let mids = published.chain(received).collect();
         member.tell(ServerMessage::Answer { neg, sdp: found.answer, mids }, &mut self.out);
+        if unseen {
+            self.send_view(id);
+        }
     }
 
     /// Takes tracks away from the room, every slot and every shard. `told`: the others are told of each; else they are told of

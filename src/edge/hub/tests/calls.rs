@@ -413,3 +413,20 @@ fn a_slot_that_ends_carries_nothing_any_more() {
     assert_eq!(binds, [(carried[1].0, None)]);
     world.check();
 }
+
+#[test]
+fn who_does_not_adapt_gets_the_largest_in_new_slots_too() {
+    let mut world = World::new();
+    let mut ada = world.join("room", "ada");
+    let ids = world.publish(&mut ada, &[("cam", Camera)]);
+    let conn = world.open();
+    let opts = Options { auto_subscribe: true, adaptive: false };
+    let token = signed(&claims("room", "bob"));
+    world.say(conn, ClientMessage::Hello { token, resume: None, client: None, opts });
+    let mut bob = world.tab(conn);
+    world.follow(&mut bob);
+    world.pass(1_000);
+    let items = only!(world.commands(), (_, Command::View { items, .. }) => items);
+    let last: Vec<_> = items.last().into_iter().flatten().map(|item| (item.track, item.height.0)).collect();
+    assert_eq!(last, [(ids[0], u32::MAX)]);
+}
