@@ -18,7 +18,7 @@ use super::tcp::TcpConnections;
 use super::timers::Timers;
 use super::{Inbox, Start};
 use crate::edge::media::{Command, Event, Origin, TrackSpec};
-use crate::edge::peer::{self, Certificate, Dropped, Peer, PeerEvent, Route, Sending};
+use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending};
 use crate::id::{MemberId, ShardId};
 use crate::router::{Input, NewTrack, Output, PeerKey, PipeItem, Router, Upstream};
 use crate::rtp::clock::Epoch;
@@ -216,7 +216,7 @@ impl Shard {
         };
         let mut happened = std::mem::take(&mut self.happened);
         if let Err(reason) = peer.receive(now, route, datagram, &mut happened) {
-            self.count_drop(reason);
+            self.stats.dropped.count(reason);
         }
         self.after_peer(now, key, happened);
     }
@@ -570,21 +570,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    fn count_drop(&mut self, reason: Dropped) {
-        let drops = &mut self.stats.dropped;
-        let counter = match reason {
-            Dropped::BadStun => &mut drops.bad_stun,
-            Dropped::BadDtls => &mut drops.bad_dtls,
-            Dropped::BadSrtp => &mut drops.bad_srtp,
-            Dropped::Replayed => &mut drops.replayed,
-            Dropped::BadRtp => &mut drops.bad_rtp,
-            Dropped::BadRtcp => &mut drops.bad_rtcp,
-            Dropped::UnknownSsrc => &mut drops.unknown_ssrc,
-            Dropped::UnknownSource => &mut drops.unknown_source,
-        };
-        *counter += 1;
     }
 
     fn snapshot(&self) -> ShardStats {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::edge::peer::Dropped;
+
 /// Everything a shard counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ShardStats {
@@ -45,4 +47,21 @@ pub struct Drops {
     pub unknown_ssrc: u64,
     /// A bounded queue was full.
     pub queue_full: u64,
+}
+
+impl Drops {
+    /// Counts what a peer dropped.
+    pub fn count(&mut self, reason: Dropped) {
+        let counter = match reason {
+            Dropped::BadStun => &mut self.bad_stun,
+            Dropped::BadDtls => &mut self.bad_dtls,
+            Dropped::BadSrtp => &mut self.bad_srtp,
+            Dropped::Replayed => &mut self.replayed,
+            Dropped::BadRtp => &mut self.bad_rtp,
+            Dropped::BadRtcp => &mut self.bad_rtcp,
+            Dropped::UnknownSsrc => &mut self.unknown_ssrc,
+            Dropped::UnknownSource => &mut self.unknown_source,
+        };
+        *counter += 1;
+    }
 }
