@@ -38,6 +38,8 @@ pub(super) struct Uplink {
     streams: FxHashMap<u32, Stream>,
     /// Retransmission SSRC → the SSRC it repairs.
     repairs: FxHashMap<u32, u32>,
+    /// What media SSRCs said of themselves, one per m-line and layer, kept while nothing is published there.
+    names: FxHashMap<u32, Name>,
     clock: RemoteClock,
     arrivals: Arrivals,
     /// Names us in RTCP.
@@ -58,6 +60,16 @@ struct Stream {
     receive: ReceiveStream,
 }
 
+/// Senders name a stream by mid and rid only until the first report on it (RFC 8843 §15 lets them), and never again: not when
+/// another track is published later by the same m-line.
+#[derive(Debug)]
+struct Name {
+    mid: Box<[u8]>,
+    rid: Option<Box<[u8]>>,
+    /// The SSRC that repairs it.
+    rtx: Option<u32>,
+}
+
 impl Uplink {
     pub(super) fn new(now: Instant, plan: &MediaPlan, ssrc: u32) -> Self {
         let mut uplink = Self {
@@ -66,6 +78,7 @@ impl Uplink {
             tracks: Vec::new(),
             streams: FxHashMap::default(),
             repairs: FxHashMap::default(),
+            names: FxHashMap::default(),
             clock: RemoteClock::default(),
             arrivals: Arrivals::default(),
             ssrc,
@@ -160,16 +173,23 @@ impl Uplink {
         let receive = ReceiveStream::new(ssrc, codec.clock_rate(), codec.kind() == Kind::Video);
         self.streams.insert(ssrc, Stream { track, layer, codec, receive });
         let paired = self.tracks.iter().flat_map(|plan| &plan.ssrcs).find(|(media, _)| *media == ssrc);
-        if let Some((_, Some(rtx))) = paired {
-            self.repairs.insert(*rtx, ssrc);
+        let known = self.names.get(&ssrc).and_then(|name| name.rtx);
+        if let Some(rtx) = paired.and_then(|(_, rtx)| *rtx).or(known) {
+            self.repairs.insert(rtx, ssrc);
+        }
+        if let Some(mid) = hop.mid {
+            self.names.retain(|_, name| *name.mid != *mid || name.rid.as_deref() != hop.rid);
+            self.names.insert(ssrc, Name { mid: mid.into(), rid: hop.rid.map(Into::into), rtx: None });
         }
         Ok(())
     }
 
     fn place_of(&self, ssrc: u32, codec: Codec, hop: &Hop<'_>) -> Option<(TrackId, Layer)> {
-        let named = |plan: &&ReceivePlan| hop.mid.is_some_and(|mid| plan.mid.as_bytes() == mid);
+        let known = self.names.get(&ssrc).filter(|_| hop.mid.is_none());
+        let (mid, rid) = known.map_or((hop.mid, hop.rid), |name| (Some(&*name.mid), name.rid.as_deref()));
+        let named = |plan: &&ReceivePlan| mid.is_some_and(|mid| plan.mid.as_bytes() == mid);
         if let Some(plan) = self.tracks.iter().find(named) {
-            return Some((plan.track, layer_of(plan, hop.rid)?));
+            return Some((plan.track, layer_of(plan, rid)?));
         }
         for plan in &self.tracks {
             if let Some(index) = plan.ssrcs.iter().position(|(media, _)| *media == ssrc) {
@@ -198,6 +218,9 @@ impl Uplink {
         // As many as there are layers: an older retransmission SSRC of this layer makes room.
         self.repairs.retain(|_, repaired| *repaired != media);
         self.repairs.insert(rtx, media);
+        if let Some(name) = self.names.get_mut(&media) {
+            name.rtx = Some(rtx);
+        }
         Some(media)
     }
 
@@ -265,4 +288,75 @@ fn layer_of(plan: &ReceivePlan, rid: Option<&[u8]>) -> Option<Layer> {
     }
     let index = plan.rids.iter().position(|known| Some(known.as_bytes()) == rid)?;
     Some(Layer(index as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::plan::{DtlsPlan, IceCredentials, IcePlan, PayloadType};
+
+    fn plan(track: Option<TrackId>) -> MediaPlan {
+        let credentials = IceCredentials { ufrag: "u".into(), pwd: "p".into() };
+        let receive = track.map(|track| ReceivePlan {
+            mid: "6".into(),
+            track,
+            kind: Kind::Video,
+            rids: vec!["q".into(), "f".into()],
+            ssrcs: Vec::new(),
+        });
+        MediaPlan {
+            ice: IcePlan { local: credentials.clone(), remote: credentials },
+            dtls: DtlsPlan { we_are_client: false, fingerprints: Vec::new() },
+            extensions: ExtensionIds { mid: Some(1), rid: Some(2), repaired_rid: Some(3), ..ExtensionIds::default() },
+            payload_types: vec![PayloadType { pt: 96, codec: Codec::Vp8, rtx: Some(97), fmtp: String::new() }],
+            receive: receive.into_iter().collect(),
+            send: Vec::new(),
+            sctp: None,
+        }
+    }
+
+    /// An RTP packet with the given one-byte extension elements (RFC 8285 §4.2).
+    fn packet(pt: u8, seq: u16, ssrc: u32, elements: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut packet = vec![if elements.is_empty() { 0x80 } else { 0x90 }, pt];
+        packet.extend_from_slice(&seq.to_be_bytes());
+        packet.extend_from_slice(&[0, 0, 0, 1]);
+        packet.extend_from_slice(&ssrc.to_be_bytes());
+        if !elements.is_empty() {
+            packet.extend_from_slice(&[0xBE, 0xDE, 0, elements.len().div_ceil(4) as u8]);
+            packet.extend_from_slice(elements);
+            packet.resize(packet.len().next_multiple_of(4), 0);
+        }
+        packet.extend_from_slice(payload);
+        packet
+    }
+
+    fn places(out: &[PeerEvent]) -> Vec<(TrackId, Layer)> {
+        let place = |event: &PeerEvent| match event {
+            PeerEvent::Packet { track, layer, .. } => Some((*track, *layer)),
+            _ => None,
+        };
+        out.iter().filter_map(place).collect()
+    }
+
+    #[test]
+    fn a_stream_that_no_longer_names_itself_is_known_by_its_number_when_its_line_is_used_again() {
+        let (now, first, second) = (Instant::now(), TrackId(1), TrackId(2));
+        let mut uplink = Uplink::new(now, &plan(Some(first)), 99);
+        let mut out = Vec::new();
+        let vp8 = [0x10, 0, 0, 0];
+        let named = [0x10, b'6', 0x20, b'f'];
+        let repairing = [0x10, b'6', 0x30, b'f'];
+        uplink.receive(now, &packet(96, 10, 7, &named, &vp8), &mut out).expect("it names itself");
+        uplink.receive(now, &packet(97, 1, 8, &repairing, &[0, 9, 0x10, 0, 0, 0]), &mut out).expect("so does its repair");
+        assert_eq!(places(&out), [(first, Layer(1)), (first, Layer(1))]);
+
+        uplink.configure(&plan(None));
+        assert_eq!(uplink.receive(now, &packet(96, 11, 7, &[], &vp8), &mut out), Err(Dropped::UnknownSsrc));
+
+        uplink.configure(&plan(Some(second)));
+        out.clear();
+        uplink.receive(now, &packet(96, 13, 7, &[], &vp8), &mut out).expect("it is known");
+        uplink.receive(now, &packet(97, 2, 8, &[], &[0, 12, 0x10, 0, 0, 0]), &mut out).expect("so is its repair");
+        assert_eq!(places(&out), [(second, Layer(1)), (second, Layer(1))]);
+    }
 }
