@@ -96,7 +96,8 @@ pub(super) fn start(
     asks: mpsc::Receiver<Ask>,
 ) {
     let hub = Hub::new(config, Instant::now().into_std(), unix_ms(), rand::random());
-    tokio::spawn(Task { hub, shards, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
+    let deaf = vec![false; shards.len()];
+    tokio::spawn(Task { hub, shards, deaf, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
 }
 
 /// Milliseconds since the epoch.
@@ -108,6 +109,8 @@ pub(super) fn unix_ms() -> u64 {
 struct Task {
     hub: Hub,
     shards: Vec<mpsc::Sender<Command>>,
+    /// By shard: it took nothing for [`SHARD_PATIENCE`], so it is not waited for until it takes something again.
+    deaf: Vec<bool>,
     wires: FxHashMap<ConnId, Wire>,
     out: Vec<Output>,
 }
@@ -197,14 +200,18 @@ impl Task {
         }
     }
 
-    async fn tell_shard(&self, shard: ShardId, command: Command) {
-        let Some(commands) = self.shards.get(usize::from(shard.0)) else { return };
+    async fn tell_shard(&mut self, shard: ShardId, command: Command) {
+        let index = usize::from(shard.0);
+        let (Some(commands), Some(deaf)) = (self.shards.get(index), self.deaf.get_mut(index)) else { return };
         match commands.try_send(command) {
-            // Members' data is worth less than the time of everybody else.
-            Ok(()) | Err(TrySendError::Full(Command::Data { .. }) | TrySendError::Closed(_)) => {}
+            Ok(()) => *deaf = false,
+            // Members' data is worth less than the time of everybody else; a shard that is stuck is worth no more of it.
+            Err(TrySendError::Full(Command::Data { .. }) | TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) if *deaf => {}
             Err(TrySendError::Full(command)) => {
                 if commands.send_timeout(command, SHARD_PATIENCE).await.is_err() {
-                    tracing::error!(shard = shard.0, "a shard takes no commands");
+                    *deaf = true;
+                    tracing::error!(shard = shard.0, "a shard takes no commands; its members' changes are lost until it does");
                 }
             }
         }
