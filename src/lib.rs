@@ -1,4 +1,27 @@
-//! weir: a QUIC-native media relay for large group calls.
+//! weir: a media relay for group calls. Browsers send their media here once, over WebRTC; each gets what it looks at, in the
+//! size it is shown.
+//!
+//! ```text
+//!   cli ─▶ node ─▶ ┌ edge::signal ─ edge::hub      who is in a room, and which track goes to which slot
+//!                  │        │ edge::media, edge::plan (plain data)
+//!                  │        ▼
+//!                  └ shard ─ edge::peer ─ router   one thread each: sockets, packets, who gets which layer
+//!                                          │
+//!                             policy ──────┴────── rtp      decisions; packets as values
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`rtp`] | RTP and RTCP as values: parsing, numbering, history, clocks |
+//! | [`policy`] | decisions as pure functions: layers, keyframes, loudness |
+//! | [`router`] | the SFU as a state machine without IO |
+//! | [`edge`] | browsers: the room protocol, SDP, and one member's media |
+//! | [`shard`] | media threads: sockets, timers, pipes between them |
+//! | [`node`], [`admin`], [`web`] | a running node: assembly, the operator's listener, the embedded app |
+//! | [`cli`], [`config`] | the program and what it is told |
+//! | [`id`], [`units`], [`net`] | names and quantities; the host's addresses |
+//!
+//! `ARCHITECTURE.md` has the way of one packet, the invariants and the decisions.
 
 pub mod admin;
 pub mod cli;
