@@ -12,7 +12,7 @@ use crate::rtp::header::{self, Outgoing};
 use crate::rtp::rewrite::{Rewritten, apply_numbers};
 use crate::rtp::rtcp::{SenderInfo, write};
 use crate::rtp::twcc::SentLog;
-use crate::rtp::{Codec, HopOut, Packet, red, rtx};
+use crate::rtp::{Codec, HopOut, Numbers, Packet, red, rtx};
 
 /// How often each stream is reported (RFC 3550 §6.2 allows less; browsers do it once a second).
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -119,14 +119,8 @@ impl Downlink {
             ssrc: stream.ssrc,
             marker: packet.marker && !packet.payload.is_empty(),
         };
-        let start = buf.len();
-        header::write(buf, &out, &self.ids, &packet.ext, &hop);
-        let body = buf.len();
-        buf.extend_from_slice(payload);
-        if let Some(body) = buf.get_mut(body..) {
-            apply_numbers(body, &rewritten.numbers);
-        }
-        if transport.seal_rtp(buf, start).is_err() {
+        let head = |buf: &mut Vec<u8>| header::write(buf, &out, &self.ids, &packet.ext, &hop);
+        if !append_sealed(transport, head, payload, &rewritten.numbers, buf) {
             return false;
         }
         stream.packets = stream.packets.wrapping_add(1);
@@ -151,15 +145,11 @@ impl Downlink {
         hop_numbers(&self.ids, &mut self.sent, now, epoch, packet.payload.len(), &mut hop);
         let out = Outgoing { pt, seq: rtx.seq, timestamp: rewritten.timestamp, ssrc: rtx.ssrc, marker: packet.marker };
         rtx.seq = rtx.seq.wrapping_add(1);
-        let start = buf.len();
-        header::write(buf, &out, &self.ids, &packet.ext, &hop);
-        buf.extend_from_slice(&rtx::prefix(rewritten.seq));
-        let body = buf.len();
-        buf.extend_from_slice(&packet.payload);
-        if let Some(body) = buf.get_mut(body..) {
-            apply_numbers(body, &rewritten.numbers);
-        }
-        transport.seal_rtp(buf, start).is_ok()
+        let head = |buf: &mut Vec<u8>| {
+            header::write(buf, &out, &self.ids, &packet.ext, &hop);
+            buf.extend_from_slice(&rtx::prefix(rewritten.seq));
+        };
+        append_sealed(transport, head, &packet.payload, &rewritten.numbers, buf)
     }
 
     /// When the next reports are due.
@@ -205,6 +195,25 @@ impl Stream {
             reported: 0,
         }
     }
+}
+
+/// Appends what `head` writes and the payload with its new numbers, sealed as one packet; false, and nothing appended, when it
+/// can't be sealed.
+fn append_sealed(
+    transport: &mut Transport,
+    head: impl FnOnce(&mut Vec<u8>),
+    payload: &[u8],
+    numbers: &Numbers,
+    buf: &mut Vec<u8>,
+) -> bool {
+    let start = buf.len();
+    head(buf);
+    let body = buf.len();
+    buf.extend_from_slice(payload);
+    if let Some(body) = buf.get_mut(body..) {
+        apply_numbers(body, numbers);
+    }
+    transport.seal_rtp(buf, start).is_ok()
 }
 
 /// Numbers the packet for this hop: transport-wide where the receiver has that, else with the time it was sent.
