@@ -20,18 +20,17 @@ impl Router {
             track.loudness.record(now, level);
         }
         let simulcast = track.layers.len() > 1;
+        let starts = track.kind == Kind::Audio || packet.frame.starts_keyframe;
         let Some(state) = track.layer_mut(layer) else { return };
         let started = state.record(now, packet.payload.len());
         state.history.push(Arc::clone(&packet));
         for &pipe in &state.pipes {
             out.push(Output::Pipe { pipe, item: PipeItem::Packet { track: id, layer, packet: Arc::clone(&packet) } });
         }
-        let starts = track.kind == Kind::Audio || packet.frame.starts_keyframe;
-        if starts && let Some(state) = track.layer_mut(layer) {
+        if starts {
             state.need.clear();
         }
         // The list is taken out while egresses change, and the layers' lists with them.
-        let Some(state) = track.layer_mut(layer) else { return };
         let sinks = std::mem::take(&mut state.sinks);
         let mut switched = Vec::new();
         for &key in &sinks {

@@ -294,7 +294,7 @@ impl Router {
         }
     }
 
-    /// Turns an egress toward `now_layer`, and asks the publisher for `target`, which may not flow yet.
+    /// Turns an egress toward `layer`, and asks the publisher for `target`, which may not flow yet.
     fn aim(&mut self, now: Instant, key: EgressKey, target: Option<Layer>, layer: Option<Layer>, out: &mut Vec<Output>) {
         let Some(egress) = self.egresses.get_mut(key) else { return };
         let state = egress.state.toward(layer);
