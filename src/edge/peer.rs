@@ -24,17 +24,18 @@ use bytes::Bytes;
 
 pub use downlink::Sending;
 pub use dtls::Certificate;
+pub use event::TransportEvent;
 pub use route::Route;
 pub use stun::ufrag_of;
 
-use crate::edge::media::{CloseReason, Quality};
+use crate::edge::media::Quality;
 use crate::edge::plan::{MediaPlan, Slot};
 use crate::id::{ShardId, TrackId};
 use crate::rtp::clock::{Epoch, NtpTime, SenderClock};
 use crate::rtp::rtcp::{self, Reports, Rtcp};
 use crate::rtp::{Layer, Packet};
 use downlink::Downlink;
-use event::{DropReason, Received, TransportEvent};
+use event::{DropReason, Received};
 use transport::Transport;
 use uplink::Uplink;
 
@@ -77,18 +78,8 @@ pub enum PeerEvent {
     KeyframeWanted {
         slot: Slot,
     },
-    /// Datagrams from this route are this peer's.
-    Validated(Route),
-    Invalidated(Route),
-    Connected,
-    IceDown,
-    IceUp,
-    Closed(CloseReason),
-    Data {
-        label: Arc<str>,
-        binary: bool,
-        payload: Bytes,
-    },
+    /// What happened below: routes, the handshake, data channels, the end.
+    Transport(TransportEvent),
     Quality(Quality),
 }
 
@@ -306,15 +297,7 @@ impl Peer {
         call: impl FnOnce(&mut Transport, &mut Vec<TransportEvent>) -> T,
     ) -> T {
         let result = call(&mut self.transport, &mut self.transport_events);
-        out.extend(self.transport_events.drain(..).map(|event| match event {
-            TransportEvent::Validated(route) => PeerEvent::Validated(route),
-            TransportEvent::Invalidated(route) => PeerEvent::Invalidated(route),
-            TransportEvent::Connected => PeerEvent::Connected,
-            TransportEvent::IceDown => PeerEvent::IceDown,
-            TransportEvent::IceUp => PeerEvent::IceUp,
-            TransportEvent::Closed(why) => PeerEvent::Closed(why),
-            TransportEvent::Data { label, binary, payload } => PeerEvent::Data { label, binary, payload },
-        }));
+        out.extend(self.transport_events.drain(..).map(PeerEvent::Transport));
         result
     }
 }

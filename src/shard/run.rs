@@ -18,7 +18,7 @@ use super::tcp::TcpConnections;
 use super::timers::Timers;
 use super::{Inbox, Start};
 use crate::edge::media::{Command, Event, Origin, TrackSpec};
-use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending};
+use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, TransportEvent};
 use crate::id::{MemberId, ShardId};
 use crate::router::{Input, NewTrack, Output, PeerKey, PipeItem, Router, Upstream};
 use crate::rtp::clock::Epoch;
@@ -247,8 +247,7 @@ impl Shard {
     }
 
     fn peer_event(&mut self, now: Instant, key: PeerKey, event: PeerEvent) {
-        let Some(entry) = self.peers.get(key) else { return };
-        let member = entry.member;
+        let Some(member) = self.peers.get(key).map(|entry| entry.member) else { return };
         match event {
             PeerEvent::Packet { track, layer, packet } => {
                 self.stats.rtp_in += 1;
@@ -261,17 +260,27 @@ impl Shard {
                 self.route(now, Input::Nack { peer: key, slot, rtt, lost });
             }
             PeerEvent::KeyframeWanted { slot } => self.route(now, Input::KeyframeWanted { peer: key, slot }),
-            PeerEvent::Validated(route) => self.peers.add_route(key, route),
-            PeerEvent::Invalidated(route) => self.peers.forget_route(key, route),
-            PeerEvent::Connected => {
+            PeerEvent::Quality(quality) => self.tell_if_room(Event::Quality { member, quality }),
+            PeerEvent::Transport(event) => self.transport_event(now, key, event),
+        }
+    }
+
+    fn transport_event(&mut self, now: Instant, key: PeerKey, event: TransportEvent) {
+        let Some(entry) = self.peers.get(key) else { return };
+        let member = entry.member;
+        match event {
+            TransportEvent::Validated(route) => self.peers.add_route(key, route),
+            TransportEvent::Invalidated(route) => self.peers.forget_route(key, route),
+            TransportEvent::Connected => {
                 self.route(now, Input::Connected { peer: key, connected: true });
                 self.tell(Event::Connected { member });
             }
-            PeerEvent::IceDown => self.tell(Event::IceDown { member }),
-            PeerEvent::IceUp => self.tell(Event::IceUp { member }),
-            PeerEvent::Quality(quality) => self.tell_if_room(Event::Quality { member, quality }),
-            PeerEvent::Data { label, binary, payload } => self.tell_if_room(Event::Data { member, label, binary, payload }),
-            PeerEvent::Closed(why) => {
+            TransportEvent::IceDown => self.tell(Event::IceDown { member }),
+            TransportEvent::IceUp => self.tell(Event::IceUp { member }),
+            TransportEvent::Data { label, binary, payload } => {
+                self.tell_if_room(Event::Data { member, label, binary, payload })
+            }
+            TransportEvent::Closed(why) => {
                 tracing::debug!(%member, room = %entry.room, ?why, "transport closed");
                 self.remove_peer(now, key);
                 self.tell(Event::Closed { member, why });
