@@ -225,16 +225,26 @@ impl Client {
 
     /// Sends a message on the first channel.
     pub(crate) fn send(&mut self, now: Instant, binary: bool, payload: &[u8]) {
+        assert!(self.try_send(now, binary, payload), "the association is open");
+    }
+
+    /// As [`Self::send`]; false once the association is over.
+    pub(crate) fn try_send(&mut self, now: Instant, binary: bool, payload: &[u8]) -> bool {
         let message = DataChannel::get_data_channel_message(!binary, BytesMut::from(payload));
-        self.write(now, CHANNEL, &message.payload.freeze(), message.ppi);
+        self.try_write(now, CHANNEL, &message.payload.freeze(), message.ppi)
     }
 
     fn write(&mut self, now: Instant, id: u16, payload: &Bytes, ppi: PayloadProtocolIdentifier) {
+        assert!(self.try_write(now, id, payload, ppi), "the association is open");
+    }
+
+    fn try_write(&mut self, now: Instant, id: u16, payload: &Bytes, ppi: PayloadProtocolIdentifier) -> bool {
         let (_, association) = self.association.as_mut().expect("an association");
         let known = association.stream_ids().contains(&id);
-        let mut stream = if known { association.stream(id) } else { association.open_stream(id, ppi) }.expect("a stream");
-        stream.write_chunk_with_ppi(now, payload, ppi).expect("writes");
+        let stream = if known { association.stream(id) } else { association.open_stream(id, ppi) };
+        let written = stream.is_ok_and(|mut stream| stream.write_chunk_with_ppi(now, payload, ppi).is_ok());
         self.pump_sctp(now);
+        written
     }
 
     /// Sends bytes where SCTP packets are expected.
