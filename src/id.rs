@@ -130,6 +130,10 @@ pub struct BadId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);
 
+/// A link of this node: an index drawn when its connection is up, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u32);
+
 /// A receive slot of a member: the index among its `recvonly` m-lines, in order of their appearance. Which track it carries
 /// changes without negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,10 +24,13 @@
 //! `ARCHITECTURE.md` has the way of one packet, the invariants and the decisions.
 
 pub mod admin;
+pub mod cascade;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod edge;
 pub mod id;
+pub mod impair;
 pub mod net;
 pub mod node;
 pub mod policy;

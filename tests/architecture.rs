@@ -8,9 +8,9 @@ use std::process::Command;
 
 /// Modules from the ground up: a module uses those above it in this list, never one below. Modules in one row are strangers.
 const LAYERS: &[&[&str]] = &[
-    &["id", "net", "units"],
+    &["id", "impair", "net", "units"],
     &["config", "rtp"],
-    &["policy"],
+    &["cluster", "policy"],
     &["router"],
     &["edge", "cascade"],
     &["shard"],
@@ -20,7 +20,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules that do IO, or that are told the time by the system. All others under `src` are pure.
-const IO: &[&str] = &["admin", "cli", "config", "edge/signal", "main", "net", "node", "shard", "web"];
+const IO: &[&str] =
+    &["admin", "cascade/quic", "cli", "config", "edge/signal", "impair/relay", "main", "net", "node", "shard", "web"];
 
 /// What pure code does not name, and what to do instead.
 const IMPURE: &[(&str, &str)] = &[

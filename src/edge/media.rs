@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use super::plan::{MediaPlan, Slot};
-use crate::id::{MemberId, RoomId, ShardId, TrackId};
+use crate::cluster::View;
+use crate::id::{MemberId, NodeId, RoomId, ShardId, TrackId};
 pub use crate::router::{StreamState, ViewItem};
 use crate::rtp::{Kind, LayerInfo, LayerSet, Source};
 use crate::units::Bitrate;
@@ -59,6 +60,14 @@ pub enum Command {
         binary: bool,
         payload: Bytes,
     },
+    /// For another node's rooms. Only the cascade's shard obeys it.
+    Room {
+        to: NodeId,
+        room: RoomId,
+        body: Bytes,
+    },
+    /// Nothing new is taken on, and who depends on this node is to move away. Only the cascade's shard obeys it.
+    Drain,
 }
 
 /// A track as a shard must know it.
@@ -75,12 +84,14 @@ pub struct TrackSpec {
 }
 
 /// Where a track's packets come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A peer of this shard.
     Member(MemberId),
-    /// The shard its publisher is on.
+    /// The shard its publisher is on, or the cascade's shard for one that is published on another node.
     Shard(ShardId),
+    /// Another node, and which run of it. Only told to the cascade's shard.
+    Node { node: NodeId, incarnation: u64 },
 }
 
 /// From a shard to signaling.
@@ -128,6 +139,21 @@ pub enum Event {
         label: std::sync::Arc<str>,
         binary: bool,
         payload: Bytes,
+    },
+    /// From another node's rooms.
+    Room {
+        from: NodeId,
+        room: RoomId,
+        body: Bytes,
+    },
+    /// Which nodes can be reached.
+    Cluster {
+        view: View,
+    },
+    /// The way by which a track of another node comes, publisher's node last. Empty: there is none now.
+    Path {
+        track: TrackId,
+        nodes: Vec<NodeId>,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::view::{StreamState, ViewItem};
-use crate::id::{ShardId, Slot, TrackId};
+use crate::id::{LinkId, ShardId, Slot, TrackId};
 use crate::rtp::clock::SenderClock;
 use crate::rtp::rewrite::Rewritten;
 use crate::rtp::{Kind, Layer, LayerInfo, LayerSet, Packet};
@@ -18,6 +18,26 @@ pub struct PeerKey(pub u32);
 pub enum Upstream {
     Peer(PeerKey),
     Pipe(ShardId),
+    /// Another node, over whichever link the track's tree has chosen: its numbering is the same over all of them, so a change
+    /// of link is no change here.
+    Cascade,
+}
+
+/// A neighbour that gets a track's packets whole, to forward them further: another shard, or another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Branch {
+    Pipe(ShardId),
+    Link(LinkId),
+}
+
+/// The last packet of a layer that a branch had from elsewhere, so that it can go on from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Have {
+    pub layer: Layer,
+    /// The numbering it belongs to, as in [`Feed::Packet`].
+    pub stream: u32,
+    /// As on the wire.
+    pub seq: u16,
 }
 
 /// A track as the router must know it.
@@ -68,7 +88,7 @@ pub enum Input {
         peer: PeerKey,
     },
 
-    // Media, from the track's upstream.
+    // Media, from a track's publisher.
     Packet {
         track: TrackId,
         layer: Layer,
@@ -80,6 +100,8 @@ pub enum Input {
         layer: Layer,
         report: SenderClock,
     },
+    /// Media from another router nearer to the publisher.
+    Fed(Feed),
     /// The layer's numbering starts anew: another SSRC.
     LayerRestarted {
         track: TrackId,
@@ -98,16 +120,22 @@ pub enum Input {
         peer: PeerKey,
         slot: Slot,
     },
-    /// Which layers the shard behind a pipe wants; replaces what it wanted before.
-    PipeInterest {
-        pipe: ShardId,
+    /// Which layers a branch wants; replaces what it wanted before. A layer that is new to it starts after what it `have`s, if
+    /// that is known here, else with the latest keyframe, if that is fresh.
+    BranchInterest {
+        branch: Branch,
         track: TrackId,
         layers: LayerSet,
+        have: Vec<Have>,
     },
-    PipeKeyframe {
-        pipe: ShardId,
+    BranchKeyframe {
+        branch: Branch,
         track: TrackId,
         layer: Layer,
+    },
+    /// It wants nothing any more.
+    BranchGone {
+        branch: Branch,
     },
     /// The deadline passed.
     Timeout,
@@ -130,17 +158,17 @@ pub enum Output {
         packet: Arc<Packet>,
         rewritten: Rewritten,
     },
-    Pipe {
-        pipe: ShardId,
-        item: PipeItem,
+    Feed {
+        branch: Branch,
+        feed: Feed,
     },
-    /// Ask the publisher, or the shard nearer to it.
+    /// Ask the publisher, or the router nearer to it.
     RequestKeyframe {
         upstream: Upstream,
         track: TrackId,
         layer: Layer,
     },
-    /// Which layers anybody here or behind a pipe wants; sent when it changes.
+    /// Which layers anybody here or behind a branch wants; sent when it changes.
     Wanted {
         upstream: Upstream,
         track: TrackId,
@@ -152,16 +180,16 @@ pub enum Output {
         track: TrackId,
         state: StreamState,
     },
-    /// Loudness of the audio tracks published here, loudest first.
+    /// Loudness of the audio tracks that enter the node here, loudest first.
     Levels {
         levels: Vec<(TrackId, u8)>,
     },
 }
 
-/// What crosses a pipe downstream.
+/// What one router feeds another. `stream` names the layer's numbering: the publisher's router draws it, anew at each restart,
+/// and everybody downstream takes it over.
 #[derive(Clone, Debug)]
-pub enum PipeItem {
-    Packet { track: TrackId, layer: Layer, packet: Arc<Packet> },
-    Report { track: TrackId, layer: Layer, report: SenderClock },
-    LayerRestarted { track: TrackId, layer: Layer },
+pub enum Feed {
+    Packet { track: TrackId, layer: Layer, stream: u32, packet: Arc<Packet> },
+    Report { track: TrackId, layer: Layer, stream: u32, report: SenderClock },
 }

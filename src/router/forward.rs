@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+
 use super::Router;
 use super::egress::{EgressKey, State};
-use super::event::{Output, PeerKey, PipeItem, Upstream};
+use super::event::{Feed, Output, PeerKey, Upstream};
 use super::track::LayerState;
 use crate::id::{Slot, TrackId};
 use crate::rtp::clock::SenderClock;
@@ -22,10 +24,15 @@ impl Router {
         let simulcast = track.layers.len() > 1;
         let starts = track.kind == Kind::Audio || packet.frame.starts_keyframe;
         let Some(state) = track.layer_mut(layer) else { return };
+        // Two ways for a track carry the same packets while one takes over from the other.
+        if state.history.get(packet.seq).is_some() {
+            return;
+        }
         let started = state.record(now, packet.payload.len());
         state.history.push(Arc::clone(&packet));
-        for &pipe in &state.pipes {
-            out.push(Output::Pipe { pipe, item: PipeItem::Packet { track: id, layer, packet: Arc::clone(&packet) } });
+        for &branch in &state.branches {
+            let feed = Feed::Packet { track: id, layer, stream: state.stream, packet: Arc::clone(&packet) };
+            out.push(Output::Feed { branch, feed });
         }
         if starts {
             state.need.clear();
@@ -92,21 +99,22 @@ impl Router {
     pub(super) fn report(&mut self, id: TrackId, layer: Layer, report: SenderClock, out: &mut Vec<Output>) {
         let Some(state) = self.tracks.get_mut(&id).and_then(|track| track.layer_mut(layer)) else { return };
         state.report = Some(report);
-        for &pipe in &state.pipes {
-            out.push(Output::Pipe { pipe, item: PipeItem::Report { track: id, layer, report } });
+        for &branch in &state.branches {
+            out.push(Output::Feed { branch, feed: Feed::Report { track: id, layer, stream: state.stream, report } });
         }
     }
 
-    /// The publisher's encoder was replaced: those who were served wait for its first keyframe.
+    /// The publisher's encoder was replaced: another numbering begins.
     pub(super) fn layer_restarted(&mut self, now: Instant, id: TrackId, layer: Layer, out: &mut Vec<Output>) {
-        self.next_stream = self.next_stream.wrapping_add(1);
-        let stream = self.next_stream;
+        let stream = self.rng.random();
+        self.restart(now, id, layer, stream, out);
+    }
+
+    /// Takes over another numbering: those who were served wait for its first keyframe.
+    pub(super) fn restart(&mut self, now: Instant, id: TrackId, layer: Layer, stream: u32, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let Some(state) = track.layer_mut(layer) else { return };
         state.restart(stream);
-        for &pipe in &state.pipes {
-            out.push(Output::Pipe { pipe, item: PipeItem::LayerRestarted { track: id, layer } });
-        }
         for key in state.sinks.clone() {
             let Some(egress) = self.egresses.get_mut(key) else { continue };
             if let State::Forwarding { layer: current, next } = egress.state
@@ -155,8 +163,8 @@ impl Router {
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let upstream = track.upstream;
         for (layer, state) in (0..).map(Layer).zip(&mut track.layers) {
-            // A layer nobody gets needs nothing; behind a pipe the need is known there and told again.
-            if state.sinks.is_empty() && (state.pipes.is_empty() || !matches!(upstream, Upstream::Peer(_))) {
+            // A layer nobody gets needs nothing; behind a branch the need is known there and told again.
+            if state.sinks.is_empty() && (state.branches.is_empty() || !matches!(upstream, Upstream::Peer(_))) {
                 state.need.clear();
             }
             if state.need.ask(now) {

@@ -4,11 +4,12 @@
 //!
 //! ```text
 //!              Input::Packet                     Output::Forward ──▶ peer
-//!  peer ──▶ ┌─────────────────────────────────┐  Output::Pipe    ──▶ another shard
-//!  pipe ──▶ │ track ─ layer ─ sinks ─ egress  │
+//!  peer ──▶ ┌─────────────────────────────────┐  Output::Feed    ──▶ another shard (pipe), another node (link)
+//!  feed ──▶ │ track ─ layer ─ sinks ─ egress  │
 //!           └─────────────────────────────────┘  Output::RequestKeyframe, Output::Wanted ──▶ upstream
 //! ```
 
+mod branch;
 mod egress;
 mod event;
 mod forward;
@@ -18,7 +19,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Input, NewTrack, Output, PeerKey, PipeItem, Upstream};
+pub use event::{Branch, Feed, Have, Input, NewTrack, Output, PeerKey, Upstream};
 pub use view::{StreamState, ViewItem};
 
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rustc_hash::FxHashMap;
 
-use crate::id::{ShardId, Slot, TrackId};
+use crate::id::{Slot, TrackId};
 use crate::policy::layers::{self, Target, Wish};
 use crate::rtp::clock::NtpTime;
 use crate::rtp::{Kind, Layer, LayerSet};
@@ -39,7 +40,7 @@ use track::Track;
 /// request; each round costs a walk over the tracks.
 const REVIEW: Duration = Duration::from_millis(100);
 
-/// How often loudness is told and pipes are told again what is wanted.
+/// How often loudness is told, and other shards are told again what is wanted.
 const REFRESH: Duration = Duration::from_millis(300);
 
 /// What a peer may receive before anybody says.
@@ -53,7 +54,6 @@ pub struct Router {
     tracks: FxHashMap<TrackId, Track>,
     peers: FxHashMap<PeerKey, PeerState>,
     egresses: Egresses,
-    next_stream: u32,
     review_at: Option<Instant>,
     refresh_at: Option<Instant>,
     /// Somebody was loud at the last refresh.
@@ -76,7 +76,6 @@ impl Router {
             tracks: FxHashMap::default(),
             peers: FxHashMap::default(),
             egresses: Egresses::default(),
-            next_stream: 0,
             review_at: None,
             refresh_at: None,
             loud: false,
@@ -91,12 +90,16 @@ impl Router {
             Input::LayerRestarted { track, layer } => self.layer_restarted(now, track, layer, out),
             Input::Nack { peer, slot, rtt, lost } => self.nack(now, peer, slot, rtt, &lost, out),
             Input::KeyframeWanted { peer, slot } => self.keyframe_wanted(now, peer, slot, out),
-            Input::PipeKeyframe { track, layer, .. } => self.need_keyframe(now, track, layer, out),
-            Input::PipeInterest { pipe, track, layers } => self.pipe_interest(now, pipe, track, layers, out),
+            Input::Fed(feed) => self.fed(now, feed, out),
+            Input::BranchKeyframe { track, layer, .. } => self.need_keyframe(now, track, layer, out),
+            Input::BranchInterest { branch, track, layers, have } => {
+                self.branch_interest(now, branch, track, layers, &have, out);
+            }
+            Input::BranchGone { branch } => self.branch_gone(now, branch, out),
             Input::TrackAdded(new) => {
                 if !new.layers.is_empty() && !self.tracks.contains_key(&new.id) {
                     self.review_at.get_or_insert(now + REVIEW);
-                    self.tracks.insert(new.id, Track::new(new, &mut self.next_stream));
+                    self.tracks.insert(new.id, Track::new(new, &mut self.rng));
                 }
             }
             Input::TrackRemoved { track } => self.track_removed(track, out),
@@ -182,7 +185,7 @@ impl Router {
     fn track_removed(&mut self, id: TrackId, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.remove(&id) else { return };
         // It may have left this shard only, with the room's last member here; its own goes on sending what was asked for.
-        if matches!(track.upstream, Upstream::Pipe(_)) && track.asked().is_some_and(|asked| asked != LayerSet::EMPTY) {
+        if !matches!(track.upstream, Upstream::Peer(_)) && track.asked().is_some_and(|asked| asked != LayerSet::EMPTY) {
             out.push(Output::Wanted { upstream: track.upstream, track: id, layers: LayerSet::EMPTY });
         }
         for key in track.bound {
@@ -231,26 +234,6 @@ impl Router {
                 self.need_keyframe(now, id, layer, out);
             }
         }
-    }
-
-    fn pipe_interest(&mut self, now: Instant, pipe: ShardId, id: TrackId, wanted: LayerSet, out: &mut Vec<Output>) {
-        let Some(track) = self.tracks.get_mut(&id) else { return };
-        // A pipe never feeds a pipe: a track that came by one is wanted only by peers.
-        if matches!(track.upstream, Upstream::Pipe(_)) {
-            return;
-        }
-        for (layer, state) in (0..).map(Layer).zip(&mut track.layers) {
-            let present = state.pipes.contains(&pipe);
-            if wanted.contains(layer) && !present {
-                state.pipes.push(pipe);
-                if let Some(report) = state.report {
-                    out.push(Output::Pipe { pipe, item: PipeItem::Report { track: id, layer, report } });
-                }
-            } else if !wanted.contains(layer) && present {
-                state.pipes.retain(|&other| other != pipe);
-            }
-        }
-        self.update_wanted(now, id, out);
     }
 
     /// Decides anew what each of a peer's slots should carry.
@@ -342,7 +325,7 @@ impl Router {
     /// Tells the upstream which layers are wanted, when that changed.
     fn update_wanted(&mut self, now: Instant, id: TrackId, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.get(&id) else { return };
-        let mut wanted = track.pipe_interest();
+        let mut wanted = track.branch_interest();
         for egress in track.bound.iter().filter_map(|&key| self.egresses.get(key)) {
             for layer in egress.state.layers().into_iter().chain([egress.target]).flatten() {
                 wanted = wanted.with(layer);
@@ -376,7 +359,7 @@ impl Router {
                 if let (Upstream::Pipe(_), Some(layers)) = (track.upstream, track.asked()) {
                     out.push(Output::Wanted { upstream: track.upstream, track: id, layers });
                 }
-                if let (Upstream::Peer(_), Kind::Audio, false) = (track.upstream, track.kind, track.muted) {
+                if let (Upstream::Peer(_) | Upstream::Cascade, Kind::Audio, false) = (track.upstream, track.kind, track.muted) {
                     levels.extend(track.loudness.level(now).map(|level| (id, level)));
                 }
             }

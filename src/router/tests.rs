@@ -9,6 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::id::ShardId;
 use crate::rtp::clock::{NtpTime, SenderClock};
 use crate::rtp::{AudioLevel, Codec, Extensions, FrameInfo, LayerInfo, Numbers, Packet};
 
@@ -46,7 +47,7 @@ struct Harness {
     requests: Vec<(TrackId, Layer)>,
     wanted: Vec<(TrackId, LayerSet)>,
     states: Vec<(PeerKey, StreamState)>,
-    piped: Vec<PipeItem>,
+    piped: Vec<Feed>,
     wishes: Vec<(TrackId, LayerSet)>,
 }
 
@@ -115,7 +116,7 @@ impl Harness {
                 Output::Wanted { upstream: Upstream::Pipe(_), track, layers } => self.wishes.push((track, layers)),
                 Output::Wanted { track, layers, .. } => self.wanted.push((track, layers)),
                 Output::StreamState { peer, state, .. } => self.states.push((peer, state)),
-                Output::Pipe { item, .. } => self.piped.push(item),
+                Output::Feed { feed, .. } => self.piped.push(feed),
                 Output::Levels { .. } => {}
             }
         }
@@ -426,15 +427,25 @@ fn a_pipe_gets_only_what_it_wants_and_feeds_no_other_pipe() {
     h.publish(VIDEO, Kind::Video, 3, Upstream::Peer(PUBLISHER));
     h.play(VIDEO, &[0, 1, 2], 3);
     assert!(h.piped.is_empty());
-    h.input(Input::PipeInterest { pipe: ShardId(1), track: VIDEO, layers: LayerSet::of(Layer(1)) });
+    h.input(Input::BranchInterest {
+        branch: Branch::Pipe(ShardId(1)),
+        track: VIDEO,
+        layers: LayerSet::of(Layer(1)),
+        have: Vec::new(),
+    });
     h.piped.clear();
     h.play(VIDEO, &[0, 1, 2], 3);
-    let packets = h.piped.iter().filter(|item| matches!(item, PipeItem::Packet { .. })).count();
+    let packets = h.piped.iter().filter(|item| matches!(item, Feed::Packet { .. })).count();
     assert_eq!(packets, 6);
-    assert!(h.piped.iter().all(|item| !matches!(item, PipeItem::Packet { layer, .. } if *layer != Layer(1))));
+    assert!(h.piped.iter().all(|item| !matches!(item, Feed::Packet { layer, .. } if *layer != Layer(1))));
 
     h.publish(OTHER, Kind::Video, 1, Upstream::Pipe(ShardId(2)));
-    h.input(Input::PipeInterest { pipe: ShardId(1), track: OTHER, layers: LayerSet::of(Layer(0)) });
+    h.input(Input::BranchInterest {
+        branch: Branch::Pipe(ShardId(1)),
+        track: OTHER,
+        layers: LayerSet::of(Layer(0)),
+        have: Vec::new(),
+    });
     h.piped.clear();
     h.play(OTHER, &[0], 3);
     assert!(h.piped.is_empty());

@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+
 use super::egress::EgressKey;
-use super::event::{NewTrack, Upstream};
-use crate::id::{ShardId, TrackId};
+use super::event::{Branch, NewTrack, Upstream};
+use crate::id::TrackId;
 use crate::policy::keyframe;
 use crate::policy::layers::Offer;
 use crate::policy::speaker::Loudness;
@@ -55,14 +57,16 @@ pub(super) struct Track {
 #[derive(Debug)]
 pub(super) struct LayerState {
     pub(super) info: LayerInfo,
-    /// Names the numbering of the packets now held; drawn anew when it restarts.
+    /// Names the numbering of the packets now held; another one when it restarts.
     pub(super) stream: u32,
+    /// The numberings before: what is late of them is no restart.
+    retired: [Option<u32>; 2],
     pub(super) history: History,
     pub(super) report: Option<SenderClock>,
     pub(super) need: keyframe::Need,
     /// Those that get its packets, or wait for its keyframe.
     pub(super) sinks: Vec<EgressKey>,
-    pub(super) pipes: Vec<ShardId>,
+    pub(super) branches: Vec<Branch>,
     pub(super) last_packet: Option<Instant>,
     pub(super) flows: bool,
     /// When its numbering began.
@@ -71,29 +75,27 @@ pub(super) struct LayerState {
 }
 
 impl Track {
-    pub(super) fn new(new: NewTrack, next_stream: &mut u32) -> Self {
+    pub(super) fn new(new: NewTrack, rng: &mut impl rand::Rng) -> Self {
         let audio = new.kind == Kind::Audio;
-        let layers = new.layers.into_iter().take(Layer::MAX).map(|info| {
-            *next_stream = next_stream.wrapping_add(1);
-            LayerState {
-                info,
-                stream: *next_stream,
-                history: History::new(if audio { KEPT_AUDIO } else { KEPT_VIDEO }),
-                report: None,
-                need: keyframe::Need::default(),
-                sinks: Vec::new(),
-                pipes: Vec::new(),
-                last_packet: None,
-                flows: false,
-                since: None,
-                rate: RateMeter::default(),
-            }
+        let layers = new.layers.into_iter().take(Layer::MAX).map(|info| LayerState {
+            info,
+            stream: rng.random(),
+            retired: [None; 2],
+            history: History::new(if audio { KEPT_AUDIO } else { KEPT_VIDEO }),
+            report: None,
+            need: keyframe::Need::default(),
+            sinks: Vec::new(),
+            branches: Vec::new(),
+            last_packet: None,
+            flows: false,
+            since: None,
+            rate: RateMeter::default(),
         });
         let layers: Vec<LayerState> = layers.collect();
-        // A publisher starts with every layer on; the shard behind a pipe sends nothing unasked.
+        // A publisher starts with every layer on; another router sends nothing unasked.
         let asked = match new.upstream {
             Upstream::Peer(_) => Some(LayerSet((1u8 << layers.len()).wrapping_sub(1))),
-            Upstream::Pipe(_) => None,
+            Upstream::Pipe(_) | Upstream::Cascade => None,
         };
         Self {
             id: new.id,
@@ -129,9 +131,9 @@ impl Track {
         self.layers.iter().enumerate().map(offer).collect()
     }
 
-    /// Which layers the pipes want.
-    pub(super) fn pipe_interest(&self) -> LayerSet {
-        let wanted = self.layers.iter().enumerate().filter(|(_, layer)| !layer.pipes.is_empty());
+    /// Which layers the branches want.
+    pub(super) fn branch_interest(&self) -> LayerSet {
+        let wanted = self.layers.iter().enumerate().filter(|(_, layer)| !layer.branches.is_empty());
         wanted.fold(LayerSet::EMPTY, |set, (index, _)| set.with(Layer(index as u8)))
     }
 
@@ -176,10 +178,17 @@ impl LayerState {
 
     /// Another numbering begins.
     pub(super) fn restart(&mut self, stream: u32) {
+        let [newest, _] = self.retired;
+        self.retired = [Some(self.stream), newest];
         self.stream = stream;
         self.history.clear();
         self.report = None;
         self.since = None;
+    }
+
+    /// Whether a numbering is one that ended.
+    pub(super) fn has_retired(&self, stream: u32) -> bool {
+        self.retired.contains(&Some(stream))
     }
 
     /// Its sender had time enough to report on it and did not.
@@ -232,7 +241,7 @@ mod tests {
             muted: false,
             upstream: Upstream::Peer(PeerKey(0)),
         };
-        Track::new(new, &mut 0)
+        Track::new(new, &mut rand::rng())
     }
 
     #[test]

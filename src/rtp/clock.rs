@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::sequence::distance32;
 
 /// NTP time (RFC 3550 §4): seconds since 1900 in the high half, fractions of 2^-32 s in the low.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NtpTime(pub u64);
 
 impl NtpTime {
@@ -77,7 +79,7 @@ impl Epoch {
 }
 
 /// The clock of one stream, as its latest sender report told: this RTP timestamp was at this NTP time of the sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderClock {
     pub ntp: NtpTime,
     pub rtp: u32,

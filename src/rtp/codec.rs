@@ -70,7 +70,7 @@ pub enum Source {
 }
 
 /// One encoding of a track: 0 is the smallest. At most [`Layer::MAX`] per track.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Layer(pub u8);
 
 impl Layer {
@@ -79,7 +79,7 @@ impl Layer {
 }
 
 /// A set of layers of one track, as a bit mask.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LayerSet(pub u8);
 
 impl LayerSet {
@@ -121,7 +121,7 @@ impl LayerSet {
 }
 
 /// What the publisher says of one layer. Zero means not told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerInfo {
     /// The restriction identifier (RFC 8851) its packets carry; absent without simulcast.
     pub rid: Option<Box<str>>,

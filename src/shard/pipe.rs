@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 
 use crate::id::{ShardId, TrackId};
-use crate::router::PipeItem;
+use crate::router::Feed;
 use crate::rtp::{Layer, LayerSet};
 
 /// Batches of media that may wait for a shard. When full, the batch is dropped and counted: the receiver is far behind, and
@@ -26,14 +26,14 @@ pub enum Wish {
 pub struct Pipes {
     me: ShardId,
     peers: Vec<PipeSender>,
-    pub media: mpsc::Receiver<Vec<PipeItem>>,
+    pub media: mpsc::Receiver<Vec<Feed>>,
     pub control: mpsc::Receiver<(ShardId, Wish)>,
-    waiting: Vec<Vec<PipeItem>>,
+    waiting: Vec<Vec<Feed>>,
 }
 
 #[derive(Clone, Debug)]
 struct PipeSender {
-    media: mpsc::Sender<Vec<PipeItem>>,
+    media: mpsc::Sender<Vec<Feed>>,
     control: mpsc::Sender<(ShardId, Wish)>,
 }
 
@@ -60,7 +60,7 @@ pub fn mesh(count: u8) -> Vec<Pipes> {
 
 impl Pipes {
     /// Puts an item in the next batch for `to`.
-    pub fn push(&mut self, to: ShardId, item: PipeItem) {
+    pub fn push(&mut self, to: ShardId, item: Feed) {
         if let Some(waiting) = self.waiting.get_mut(usize::from(to.0)) {
             waiting.push(item);
         }

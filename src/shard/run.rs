@@ -20,7 +20,7 @@ use super::{Inbox, Start};
 use crate::edge::media::{Command, Event, Origin, TrackSpec};
 use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, TransportEvent};
 use crate::id::{MemberId, ShardId};
-use crate::router::{Input, NewTrack, Output, PeerKey, PipeItem, Router, Upstream};
+use crate::router::{Branch, Feed, Input, NewTrack, Output, PeerKey, Router, Upstream};
 use crate::rtp::clock::Epoch;
 use crate::units::Bitrate;
 
@@ -64,7 +64,7 @@ pub(super) struct Shard {
 enum Woken {
     Socket,
     Tcp(Option<super::tcp::Arrival>),
-    Media(Option<Vec<PipeItem>>),
+    Media(Option<Vec<Feed>>),
     Wish(Option<(ShardId, Wish)>),
     Command(Option<Command>),
     Inbox(Option<Inbox>),
@@ -119,7 +119,7 @@ impl Shard {
             match woken {
                 Woken::Socket => self.read_socket(now),
                 Woken::Tcp(Some(arrival)) => self.tcp_arrival(now, arrival),
-                Woken::Media(Some(items)) => self.pipe_items(now, items),
+                Woken::Media(Some(items)) => self.fed(now, items),
                 Woken::Wish(Some((from, wish))) => self.wish(now, from, wish),
                 Woken::Command(Some(command)) => self.command(now, command),
                 Woken::Inbox(Some(message)) => {
@@ -145,7 +145,7 @@ impl Shard {
     fn drain_queues(&mut self, now: Instant) -> bool {
         for _ in 0..TURN {
             let Ok(items) = self.pipes.media.try_recv() else { break };
-            self.pipe_items(now, items);
+            self.fed(now, items);
         }
         for _ in 0..TURN {
             let Ok((from, wish)) = self.pipes.control.try_recv() else { break };
@@ -314,7 +314,11 @@ impl Shard {
                 });
                 self.stats.rtx_out += u64::from(sent);
             }
-            Output::Pipe { pipe, item } => self.pipes.push(pipe, item),
+            Output::Feed { branch: Branch::Pipe(pipe), feed } => self.pipes.push(pipe, feed),
+            // Links belong to the cascade's shard, which has no peers.
+            Output::Feed { branch: Branch::Link(_), .. }
+            | Output::RequestKeyframe { upstream: Upstream::Cascade, .. }
+            | Output::Wanted { upstream: Upstream::Cascade, .. } => {}
             Output::RequestKeyframe { upstream: Upstream::Peer(peer), track, layer } => {
                 let sent = self.append(peer, |peer, buf| peer.request_keyframe(track, layer, buf));
                 self.stats.keyframe_requests_out += u64::from(sent);
@@ -350,21 +354,17 @@ impl Shard {
         true
     }
 
-    fn pipe_items(&mut self, now: Instant, items: Vec<PipeItem>) {
-        for item in items {
-            let input = match item {
-                PipeItem::Packet { track, layer, packet } => Input::Packet { track, layer, packet },
-                PipeItem::Report { track, layer, report } => Input::Report { track, layer, report },
-                PipeItem::LayerRestarted { track, layer } => Input::LayerRestarted { track, layer },
-            };
-            self.route(now, input);
+    fn fed(&mut self, now: Instant, feeds: Vec<Feed>) {
+        for feed in feeds {
+            self.route(now, Input::Fed(feed));
         }
     }
 
     fn wish(&mut self, now: Instant, pipe: ShardId, wish: Wish) {
+        let branch = Branch::Pipe(pipe);
         let input = match wish {
-            Wish::Layers { track, layers } => Input::PipeInterest { pipe, track, layers },
-            Wish::Keyframe { track, layer } => Input::PipeKeyframe { pipe, track, layer },
+            Wish::Layers { track, layers } => Input::BranchInterest { branch, track, layers, have: Vec::new() },
+            Wish::Keyframe { track, layer } => Input::BranchKeyframe { branch, track, layer },
         };
         self.route(now, input);
     }
@@ -425,6 +425,8 @@ impl Shard {
             Command::Bind { member, slot, track } => self.for_peer(now, member, |peer| Input::Bind { peer, slot, track }),
             Command::View { member, items } => self.for_peer(now, member, |peer| Input::View { peer, items }),
             Command::Budget { member, rate } => self.for_peer(now, member, |peer| Input::Budget { peer, rate }),
+            // The cascade's shard only.
+            Command::Room { .. } | Command::Drain => {}
             Command::Data { member, label, binary, payload } => {
                 let Some(key) = self.peers.of_member(member) else { return };
                 let Some(peer) = self.peers.get_mut(key).and_then(|entry| entry.peer.as_mut()) else { return };
@@ -445,6 +447,8 @@ impl Shard {
     fn add_track(&mut self, now: Instant, track: TrackSpec) {
         let upstream = match track.origin {
             Origin::Shard(shard) => Upstream::Pipe(shard),
+            // The cascade's shard only.
+            Origin::Node { .. } => return,
             Origin::Member(member) => match self.peers.of_member(member) {
                 Some(key) => Upstream::Peer(key),
                 None => return,

@@ -34,6 +34,7 @@ impl Hub {
                 }
             }
             Event::Data { member, label, binary, payload } => self.relay(member, &label, binary, &payload),
+            Event::Room { .. } | Event::Cluster { .. } | Event::Path { .. } => {}
         }
     }
 
