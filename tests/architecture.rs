@@ -9,8 +9,8 @@ use std::process::Command;
 /// Modules from the ground up: a module uses those above it in this list, never one below. Modules in one row are strangers.
 const LAYERS: &[&[&str]] = &[
     &["id", "impair", "net", "units"],
-    &["config", "rtp"],
-    &["cluster", "policy"],
+    &["cluster", "rtp"],
+    &["config", "policy"],
     &["router"],
     &["edge", "cascade"],
     &["shard"],

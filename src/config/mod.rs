@@ -13,6 +13,7 @@ pub use value::{Advertised, Keys, LogFormat, Origin, Secret};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::cluster::Role;
 use crate::id::{NodeId, RegionId};
 use setting::section;
 
@@ -29,7 +30,9 @@ section! {
         id: NodeId = NodeId::new(host_name()),
         /// The place it stands in; nodes of one region are near to each other.
         region: RegionId = RegionId::new("local"),
-        /// How long a stop waits for members to have heard of it, in milliseconds.
+        /// What it does: "edge" talks to browsers, "core" forwards between nodes, "both" does both.
+        role: Role = Role::Both,
+        /// How long a stop waits for members and other nodes to have moved away, in milliseconds.
         drain_ms: u32 = 3_000,
     }
 }
@@ -41,6 +44,23 @@ section! {
         listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
         /// Web origins that may open the room protocol, such as "https://meet.example.org". Empty: the page's own host only.
         origins: Vec<Origin> = Vec::new(),
+        /// Where browsers reach this node, such as "https://fra.example.org". Members of other nodes are told, so that they can come
+        /// here when theirs fails. Empty: they are not.
+        url: String = String::new(),
+    }
+}
+
+section! {
+    /// Links to other nodes. Without a topology document this node stands alone.
+    Cascade as "cascade" {
+        /// The topology document; see `weir topology --help`. Watched: a copy with a higher epoch is taken over at once.
+        topology: String = String::new(),
+        /// Address and UDP port where other nodes reach this one. Port 0: any, for nodes that nobody needs to dial.
+        listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443),
+        /// What other nodes dial, as "host:port". Empty: as the topology document lists this node.
+        advertise: String = String::new(),
+        /// Directory of ca.pem, NODE.pem and NODE-key.pem, as `weir certs` makes them. Watched: renewed ones are taken over.
+        certs: String = "certs".to_owned(),
     }
 }
 
@@ -130,6 +150,7 @@ setting::tree! {
         node: Node,
         http: Http,
         admin: Admin,
+        cascade: Cascade,
         media: Media,
         limits: Limits,
         session: Session,

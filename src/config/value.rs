@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::setting::{Setting, Shape};
+use crate::cluster::Role;
 use crate::id::{NodeId, RegionId};
 
 /// A text that must not be printed or logged.
@@ -140,6 +141,16 @@ text_setting! {
     SocketAddr, "an address and port such as \"127.0.0.1:8080\" or \"[::]:8080\"", |text| text.parse().ok(), Self::to_string;
     NodeId, "a name of 1 to 64 letters, digits, '-', '_' or '.'", |text| name(text).map(Self::new), Self::to_string;
     RegionId, "a name of 1 to 64 letters, digits, '-', '_' or '.'", |text| name(text).map(Self::new), Self::to_string;
+    Role, "\"edge\", \"core\" or \"both\"", |text| match text {
+        "edge" => Some(Self::Edge),
+        "core" => Some(Self::Core),
+        "both" => Some(Self::Both),
+        _ => None,
+    }, |role| match role {
+        Self::Edge => "edge".to_owned(),
+        Self::Core => "core".to_owned(),
+        Self::Both => "both".to_owned(),
+    };
     LogFormat, "\"text\" or \"json\"", |text| match text {
         "text" => Some(Self::Text),
         "json" => Some(Self::Json),
