@@ -64,9 +64,18 @@ tracks?: Array<PublishedTrack>, ice_restart?: boolean, }
   | { "t": "bye", };
 
 /**
- * Which server carries the session.
+ * A server: the one that carries the session, or one that media comes through.
  */
 export type Edge = { id: NodeId, region: RegionId, };
+
+/**
+ * A server that can be joined at.
+ */
+export type EdgeAddress = { id: NodeId, region: RegionId, 
+/**
+ * Such as `https://fra.example.org`; the room protocol is at `/v1/ws` below it.
+ */
+url: string, };
 
 /**
  * What was wrong with a request.
@@ -150,7 +159,11 @@ export type NodeId = string;
 /**
  * Another member.
  */
-export type Peer = { pid: MemberId, identity: Identity, name: string, attrs: { [key in string]: string }, region: RegionId, hand: boolean, 
+export type Peer = { pid: MemberId, identity: Identity, name: string, attrs: { [key in string]: string }, 
+/**
+ * The edge that carries it.
+ */
+node: NodeId, region: RegionId, hand: boolean, 
 /**
  * Its socket is lost and may come back.
  */
@@ -218,7 +231,7 @@ export type RoomId = string;
 export type ServerFrame = { 
 /**
  * Grows by one per event of a session, `welcome` included; 0 on frames that are no events and are not replayed
- * (`resumed`, `ack`, `err`, `pong`, and `leave` and `token`).
+ * (`resumed`, `ack`, `err`, `pong`, and `leave`, `token` and `migrate`).
  */
 seq: number, } & ServerMessage;
 
@@ -235,6 +248,10 @@ export type ServerMessage = { "t": "welcome", sid: string, secret: string, room:
  * The newest chat messages, oldest first.
  */
 chat: Array<Chat>, ice_servers: Array<IceServer>, edge: Edge, 
+/**
+ * Every edge that can be joined at, this one first; where to go when this one is lost. Empty for a server on its own.
+ */
+edges: Array<EdgeAddress>, 
 /**
  * How often to `ping`.
  */
@@ -259,6 +276,9 @@ mids: Array<MidBinding>, }
   | { "t": "track_muted", pid: MemberId, track: TrackId, muted: boolean, }
   | { "t": "layers", track: TrackId, active: Array<string>, }
   | { "t": "stream_state", track: TrackId, state: StreamStateKind, rid: string | null, }
+  | { "t": "path", track: TrackId, nodes: Array<Edge>, }
+  | { "t": "edges", edges: Array<EdgeAddress>, }
+  | { "t": "migrate", url: string, deadline_ms: number, }
   | { "t": "speakers", speakers: Array<Speaker>, }
   | { "t": "quality", peers: Array<PeerQuality>, }
   | { "t": "chat" } & Chat

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Identity, MemberId, RegionId, RoomId, TrackId};
+use crate::id::{Identity, MemberId, NodeId, RegionId, RoomId, TrackId};
 use crate::rtp::{Kind, Source};
 
 /// The WebSocket subprotocol.
@@ -199,9 +199,9 @@ pub struct ViewItem {
 }
 
 /// What a room's admin may do to a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS, Serialize))]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub enum AdminOp {
     /// Mutes every audio track of the member; it may unmute itself.
     Mute,
@@ -215,7 +215,7 @@ pub enum AdminOp {
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct ServerFrame {
     /// Grows by one per event of a session, `welcome` included; 0 on frames that are no events and are not replayed
-    /// (`resumed`, `ack`, `err`, `pong`, and `leave` and `token`).
+    /// (`resumed`, `ack`, `err`, `pong`, and `leave`, `token` and `migrate`).
     pub seq: u32,
     /// Shared: an event for a room is one value for all of its members.
     #[serde(flatten)]
@@ -247,6 +247,8 @@ pub enum ServerMessage {
         chat: Vec<Chat>,
         ice_servers: Vec<IceServer>,
         edge: Edge,
+        /// Every edge that can be joined at, this one first; where to go when this one is lost. Empty for a server on its own.
+        edges: Vec<EdgeAddress>,
         /// How often to `ping`.
         ping_ms: u32,
         /// How long the session is held after the socket is lost.
@@ -315,6 +317,22 @@ pub enum ServerMessage {
         track: TrackId,
         state: StreamStateKind,
         rid: Option<String>,
+    },
+    /// The way by which a track that the client receives comes: this edge first, the publisher's last. Not told of tracks that
+    /// are published here; empty while there is no way.
+    Path {
+        track: TrackId,
+        nodes: Vec<Edge>,
+    },
+    /// The edges that can be joined at, this one first. Replaces the list of `welcome`.
+    Edges {
+        edges: Vec<EdgeAddress>,
+    },
+    /// This edge is about to stop: join at `url` with the `token` that came just before, and let go of this session once the
+    /// other carries media. After the deadline the session ends with `leave`.
+    Migrate {
+        url: String,
+        deadline_ms: u32,
     },
     /// Who speaks, loudest first; 0-127. Replaces the list before.
     Speakers {
@@ -390,6 +408,8 @@ pub struct Peer {
     pub identity: Identity,
     pub name: String,
     pub attrs: BTreeMap<String, String>,
+    /// The edge that carries it.
+    pub node: NodeId,
     pub region: RegionId,
     pub hand: bool,
     /// Its socket is lost and may come back.
@@ -398,7 +418,7 @@ pub struct Peer {
 }
 
 /// A published track.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Track {
     pub id: TrackId,
@@ -411,7 +431,7 @@ pub struct Track {
 }
 
 /// A chat message.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Chat {
     /// Unique in the room.
@@ -428,12 +448,22 @@ pub struct Chat {
     pub at: u64,
 }
 
-/// Which server carries the session.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A server: the one that carries the session, or one that media comes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Edge {
-    pub id: crate::id::NodeId,
+    pub id: NodeId,
     pub region: RegionId,
+}
+
+/// A server that can be joined at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct EdgeAddress {
+    pub id: NodeId,
+    pub region: RegionId,
+    /// Such as `https://fra.example.org`; the room protocol is at `/v1/ws` below it.
+    pub url: String,
 }
 
 /// As `RTCIceServer`.
@@ -483,7 +513,7 @@ pub struct Speaker {
 }
 
 /// How well a member's transport does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PeerQuality {
     pub pid: MemberId,
@@ -495,7 +525,7 @@ pub struct PeerQuality {
     pub loss: f32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub enum QualityKind {
@@ -506,7 +536,7 @@ pub enum QualityKind {
 }
 
 /// Why a session or a member's presence ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub enum LeaveReason {

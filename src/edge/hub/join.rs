@@ -155,7 +155,7 @@ impl Hub {
         if member.hidden() {
             return;
         }
-        let peer = member.peer(&self.config.region, Vec::new());
+        let peer = member.peer(&self.config.node, &self.config.region, Vec::new());
         let room = member.room.clone();
         self.tell_room(&room, Some(id), ServerMessage::PeerJoined { peer });
     }
@@ -166,7 +166,7 @@ impl Hub {
         let Some(room) = self.rooms.get(&member.room) else { return };
         let others = room.members.iter().filter(|other| **other != id).filter_map(|other| self.members.get(other));
         let peers = others.filter(|other| !other.hidden());
-        let peers = peers.map(|other| other.peer(&self.config.region, room.tracks_of(other.id))).collect();
+        let peers = peers.map(|other| other.peer(&self.config.node, &self.config.region, room.tracks_of(other.id))).collect();
         let mine = |pid: MemberId| pid == id;
         let chat = room.chat.iter().filter(|chat| chat.to.is_none_or(mine) || mine(chat.from)).cloned().collect();
         let limits = &self.config.limits;
@@ -184,6 +184,7 @@ impl Hub {
             chat,
             ice_servers: self.config.ice_servers.clone(),
             edge: Edge { id: self.config.node.clone(), region: self.config.region.clone() },
+            edges: Vec::new(),
             ping_ms: millis(limits.ping),
             resume_ms: millis(limits.resume),
             limits: Limits {

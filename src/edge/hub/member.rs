@@ -18,7 +18,7 @@ use crate::edge::media::Quality;
 use crate::edge::message::{Options, Peer, QualityKind, ServerFrame, ServerMessage, Track, ViewItem};
 use crate::edge::negotiate::Negotiator;
 use crate::edge::token::Access;
-use crate::id::{MemberId, RegionId, RoomId, ShardId, TrackId};
+use crate::id::{MemberId, NodeId, RegionId, RoomId, ShardId, TrackId};
 
 /// A member of a room.
 #[derive(Debug)]
@@ -202,12 +202,13 @@ impl Member {
     }
 
     /// As others see it.
-    pub(super) fn peer(&self, region: &RegionId, tracks: Vec<Track>) -> Peer {
+    pub(super) fn peer(&self, node: &NodeId, region: &RegionId, tracks: Vec<Track>) -> Peer {
         Peer {
             pid: self.id,
             identity: self.access.identity.clone(),
             name: self.name.clone(),
             attrs: self.attrs.clone(),
+            node: node.clone(),
             region: region.clone(),
             hand: self.hand,
             away: self.away(),
