@@ -59,6 +59,20 @@ text_id!(
     RegionId
 );
 
+/// Characters of the name of a node, a region or a cluster.
+pub const MAX_NAME: usize = 63;
+
+/// Whether a text may name a node, a region or a cluster. Such names stand in host names, URIs, file names and log lines, so
+/// they are what all of these allow: parts of a-z, 0-9 and inner '-', joined by single dots.
+pub fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        let ends = [part.bytes().next(), part.bytes().next_back()];
+        ends.iter().all(|end| end.is_some_and(plain)) && part.bytes().all(|byte| plain(byte) || byte == b'-')
+    };
+    text.len() <= MAX_NAME && text.split('.').all(part)
+}
+
 /// Declares an id that is a random 64-bit number, written as a prefixed hexadecimal text.
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -142,6 +156,34 @@ pub struct Slot(pub u16);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_what_a_file_a_uri_and_a_host_allow() {
+        for name in ["a", "0", "fra", "fra-1", "eu-west-1.fra", &"n".repeat(MAX_NAME)] {
+            assert!(is_name(name), "{name}");
+        }
+        for text in [
+            "",
+            ".",
+            "..",
+            "../a",
+            "a/b",
+            "-a",
+            "a-",
+            "a..b",
+            ".a",
+            "a.",
+            "a.-b",
+            "A",
+            "a b",
+            "a_b",
+            "a\0",
+            "ä",
+            &"n".repeat(MAX_NAME + 1),
+        ] {
+            assert!(!is_name(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn number_ids_survive_text_and_json() {

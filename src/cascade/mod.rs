@@ -10,5 +10,6 @@
 
 pub mod mesh;
 pub mod status;
+pub mod tls;
 pub mod topology;
 pub mod wire;

@@ -1,0 +1,1 @@
+//! Documents, the errors they get, and the ways they lead to.
