@@ -93,9 +93,13 @@ impl Node {
             shards: shards.clone(),
             hub: hub.clone(),
             phase: phases,
+            cascade: watch::channel(Vec::new()).1,
+            dev: None,
         };
-        let mut tasks =
-            vec![serve(http, rooms.merge(web::routes()), stopped.clone()), serve(admin, admin::routes(state), stopped.clone())];
+        let mut tasks = vec![
+            serve(http, rooms.merge(web::routes(watch::channel(Vec::new()).1)), stopped.clone()),
+            serve(admin, admin::routes(state), stopped.clone()),
+        ];
         if let Some(listener) = tcp {
             tasks.push(tokio::spawn(accept_media(listener, shards.clone(), stopped)));
         }

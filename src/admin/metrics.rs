@@ -9,8 +9,9 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Phase;
 use super::process::Process;
+use super::{Phase, link_metrics};
+use crate::cascade::status::Status;
 use crate::edge::hub;
 use crate::id::{NodeId, RegionId};
 use crate::shard::stats::{Drops, ShardStats};
@@ -28,10 +29,12 @@ pub(super) struct Snapshot<'a> {
     pub(super) shards: &'a [Option<ShardStats>],
     /// None when the hub did not answer.
     pub(super) rooms: Option<&'a hub::Snapshot>,
+    /// Of each node in this process that the cascade joins and that answered.
+    pub(super) cascade: &'a [Status],
 }
 
 /// Labels by name.
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// The page for a scrape.
 pub(super) fn encode(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
@@ -48,6 +51,7 @@ pub(super) fn encode(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     if let Some(snapshot) = snapshot.rooms {
         rooms(&mut registry, snapshot);
     }
+    link_metrics::register(&mut registry, snapshot.cascade);
     process(&mut registry, &Process::read());
     let mut page = String::new();
     text::encode(&mut page, &registry)?;
@@ -227,6 +231,7 @@ mod tests {
             phase: Phase::Serving,
             shards: &[Some(stats), None],
             rooms: None,
+            cascade: &[],
         })
         .expect("metrics encode");
         for line in [

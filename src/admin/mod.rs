@@ -1,10 +1,19 @@
-//! The operator's listener: health, metrics, rooms and members. Owns its routes and how they answer; asks shards and the hub by
-//! message and changes nothing but by their leave. It asks nobody for a password, so `admin.listen` is loopback unless the
-//! operator says otherwise. `node` serves [`routes`].
+//! The operator's listener: the dashboard, health, metrics, rooms and members, the cascade. Owns its routes and how they answer;
+//! asks shards, the hub and the cascade by message and changes nothing but by their leave. It asks nobody for a password, so
+//! `admin.listen` is loopback unless the operator says otherwise. `node` serves [`routes`].
 
+mod cascade;
+mod dev;
+mod guard;
+mod link_metrics;
 mod metrics;
 mod process;
 mod rooms;
+#[cfg(test)]
+mod tests;
+
+pub use cascade::CascadeAccess;
+pub use dev::{DEV_ASKS_DEPTH, DevAsk, DevPath, DevRegion, DevState, NodeAction};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +21,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
-use axum::{Json, Router};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router, middleware};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -21,6 +30,7 @@ use crate::edge::signal::HubHandle;
 use crate::id::{NodeId, RegionId};
 use crate::shard::Inbox;
 use crate::shard::stats::ShardStats;
+use crate::web;
 
 /// How long a shard or the hub may take to answer before the operator hears of it. A shard answers between two batches.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,6 +53,10 @@ pub struct AdminState {
     pub shards: Vec<mpsc::Sender<Inbox>>,
     pub hub: HubHandle,
     pub phase: watch::Receiver<Phase>,
+    /// The nodes of this process that the cascade joins: one, or those of `weir dev` that run. Empty: no cascade.
+    pub cascade: watch::Receiver<Vec<CascadeAccess>>,
+    /// None everywhere but in `weir dev`.
+    pub dev: Option<mpsc::Sender<DevAsk>>,
 }
 
 /// All routes of the admin listener.
@@ -54,14 +68,28 @@ pub fn routes(state: AdminState) -> Router {
         .route("/v1/admin/rooms", get(rooms::list))
         .route("/v1/admin/rooms/{room}", get(rooms::show))
         .route("/v1/admin/rooms/{room}/members/{member}", delete(rooms::remove))
+        .route("/v1/admin/cascade", get(cascade::show))
+        .route("/v1/admin/drain", post(cascade::drain))
+        .route("/v1/admin/dev", get(dev::show))
+        .route("/v1/admin/dev/path", post(dev::path))
+        .route("/v1/admin/dev/node", post(dev::node))
+        .route("/v1/admin/openapi.json", get(openapi))
         .fallback(|| async {
-            refuse(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "no such page; there are /healthz, /readyz, /metrics and /v1/admin/rooms",
-            )
+            let what = "no such page; /v1/admin/openapi.json names all, and / is for people";
+            refuse(StatusCode::NOT_FOUND, "not_found", what)
         })
+        .method_not_allowed_fallback(|| async {
+            let what = "not with that method; /v1/admin/openapi.json names those there are";
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "bad_method", what)
+        })
+        .layer(middleware::from_fn(guard::same_origin))
         .with_state(Arc::new(state))
+        .merge(web::dashboard())
+}
+
+/// What can be asked here, for programs. A test holds it against the routes.
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
 }
 
 /// The process runs and answers.
@@ -80,7 +108,8 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
 }
 
 async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
-    let (shards, rooms) = futures_util::future::join(shard_stats(&state.shards), rooms::snapshot(&state)).await;
+    let asked = (shard_stats(&state.shards), rooms::snapshot(&state), cascade::read(&state));
+    let (shards, rooms, cascade) = futures_util::future::join3(asked.0, asked.1, asked.2).await;
     let phase = *state.phase.borrow();
     match metrics::encode(&metrics::Snapshot {
         node: &state.node,
@@ -88,6 +117,7 @@ async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
         phase,
         shards: &shards,
         rooms: rooms.as_ref(),
+        cascade: &cascade.nodes,
     }) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "metrics", &why.to_string()),

@@ -2,6 +2,7 @@
 //! meet over pipes. Signaling hands it [`Command`]s and hears [`Event`]s. Owns the order of work: read a batch, open,
 //! route, rewrite and seal into each peer's batch, then flush; timers in between.
 
+mod ask;
 mod batch;
 mod peers;
 pub mod pipe;
@@ -11,6 +12,7 @@ pub mod stats;
 pub mod tcp;
 mod timers;
 
+pub use ask::{CASCADE_ASKS_DEPTH, CascadeAsk};
 pub use socket::SOCKET_BUFFER;
 
 use std::sync::Arc;
