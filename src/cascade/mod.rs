@@ -8,6 +8,7 @@
 //!                        router (tracks, branches) ──────────── packets ──────────────┘
 //! ```
 
+pub mod congestion;
 pub mod mesh;
 pub mod status;
 pub mod tls;
