@@ -12,6 +12,7 @@
  * ```
  *
  * Sounds are played by the library. A lost WebSocket is opened again by itself and the call goes on meanwhile; `state` tells.
+ * When the edge that carries the session is gone, the library joins at the next one; when an edge is about to go, it moves first.
  * Everything that fails throws or rejects with a {@link WeirError}.
  */
 
@@ -19,6 +20,7 @@ import type {
   AdminOp,
   Chat,
   Edge,
+  EdgeAddress,
   ErrorCode as ServerErrorCode,
   Grants,
   Kind,
@@ -30,7 +32,7 @@ import type {
   StreamStateKind,
 } from "./weir-protocol.js";
 
-export type { AdminOp, Chat, Edge, Grants, Kind, LeaveReason, PeerQuality, PublishedLayer, Source, Speaker };
+export type { AdminOp, Chat, Edge, EdgeAddress, Grants, Kind, LeaveReason, PeerQuality, PublishedLayer, Source, Speaker };
 
 /** A code of the protocol, a reason of a `leave`, or one that arises in the browser. */
 export type ErrorCode =
@@ -112,6 +114,8 @@ export interface Member {
   readonly identity: string;
   readonly name: string;
   readonly attrs: Readonly<Record<string, string>>;
+  /** The edge that carries it, and that one's region. */
+  readonly node: string;
   readonly region: string;
   readonly hand: boolean;
   /** Its socket is lost and may come back. */
@@ -140,6 +144,8 @@ export interface RemoteTrack {
   readonly streaming: StreamStateKind | null;
   /** The simulcast layer that comes. */
   readonly rid: string | null;
+  /** The servers it comes through: this session's edge first, the publisher's last. Empty until the server says. */
+  readonly path: readonly Edge[];
 }
 
 /** A track this page publishes. */
@@ -158,6 +164,8 @@ export interface LocalTrack {
 /** Oneself. */
 export interface LocalMember {
   readonly pid: string;
+  /** Of now and before: a join at another edge brings a new one. */
+  readonly pids: ReadonlySet<string>;
   readonly identity: string;
   readonly name: string;
   readonly grants: Grants;
@@ -240,6 +248,10 @@ export interface RoomEvents {
   streamstate: { track: RemoteTrack };
   /** Of this page's own: published, unpublished, muted, replaced, or ended by the device. */
   localtrack: { track: LocalTrack; what: "published" | "unpublished" | "muted" | "replaced" | "ended" };
+  /** `track.path` changed. */
+  path: { track: RemoteTrack };
+  /** The edge is about to stop: a second session is set up at another, and takes over when its media flow. */
+  migrating: { url: string };
   speakers: { speakers: readonly Speaker[] };
   quality: { peers: readonly PeerQuality[] };
   /** Also one's own messages, once the server has accepted them. */
@@ -274,6 +286,8 @@ export class Room extends EventTarget {
   readonly speakers: readonly Speaker[];
   /** Which server carries this session. */
   readonly edge: Edge | null;
+  /** Every server that could, this one first. */
+  readonly edges: readonly EdgeAddress[];
   /** Of the WebSocket, in milliseconds. */
   readonly rtt: number | null;
   /** When `reconnecting`, since when (`Date.now()`). */
@@ -333,8 +347,11 @@ export class Room extends EventTarget {
 
   stats(): Promise<StatsSnapshot>;
 
-  /** Fakes a fault, for tests and for trying out: `socket` loses the WebSocket, `ice` asks for an ICE restart. */
-  simulate(fault: "socket" | "ice"): void;
+  /**
+   * Fakes a fault, for tests and for trying out: `socket` loses the WebSocket, `ice` asks for an ICE restart, `session` loses
+   * the session so that it is made anew, `move` goes to the next edge as if this one were about to stop.
+   */
+  simulate(fault: "socket" | "ice" | "session" | "move"): void;
 }
 
 /** Opens a camera with constraints that suit a call, before or without a room. */

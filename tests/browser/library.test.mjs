@@ -6,6 +6,7 @@ import { grid, pageSize } from "../../web/app/layout.js";
 import { paged } from "../../web/app/tiles.js";
 import { initials } from "../../web/app/avatar.js";
 import { ladder, layers, sendEncodings, withOpusDtx } from "../../web/lib/encodings.js";
+import { Edges, socketUrl } from "../../web/lib/edges.js";
 import { Signal } from "../../web/lib/signal.js";
 
 /** Stands in for the browser's WebSocket; the test is the server. */
@@ -265,6 +266,126 @@ describe("the socket of a session", () => {
     await settle(10_000);
     await settle(10_000);
     assert.ok(Socket.all.length > 1);
+  });
+
+  describe("with other edges", () => {
+    const EDGES = [
+      { id: "fra", region: "eu", url: "http://x" },
+      { id: "sin", region: "asia", url: "http://sin" },
+      { id: "ber", region: "eu", url: "https://ber/" },
+    ];
+    const there = async () => {
+      signal.open();
+      await settle();
+      socket().accept();
+      socket().say({ ...WELCOME, edge: { id: "fra", region: "eu" }, edges: EDGES });
+    };
+    /** The address of the next attempt. */
+    const next = async () => {
+      const { length } = Socket.all;
+      for (let waited = 0; Socket.all.length === length && waited < 10_000; waited += 50) await settle(50);
+      return socket().url;
+    };
+
+    test("two attempts at the own edge, then the others, near ones first, and the own one again", async () => {
+      await there();
+      const start = Date.now();
+      const asked = [];
+      for (let attempt = 0; attempt < 6; attempt += 1) {
+        socket().lose();
+        asked.push(await next());
+      }
+      assert.deepEqual(asked, ["ws://x/v1/ws", "ws://x/v1/ws", "wss://ber/v1/ws", "ws://sin/v1/ws", "ws://x/v1/ws", "wss://ber/v1/ws"]);
+      assert.ok(Date.now() - start < 4_000, `${Date.now() - start} ms`);
+    });
+
+    test("an edge that swallows everything is given up after a moment", async () => {
+      await there();
+      socket().lose();
+      assert.equal(await next(), "ws://x/v1/ws");
+      const start = Date.now();
+      assert.equal(await next(), "wss://ber/v1/ws");
+      assert.ok(Date.now() - start < 4_000, `${Date.now() - start} ms`);
+    });
+
+    test("the session is asked back only where it was, and joined anew elsewhere", async () => {
+      await there();
+      socket().lose();
+      await next();
+      socket().lose();
+      await next();
+      socket().lose();
+      await next();
+      socket().accept();
+      assert.equal(socket().last("hello").resume, undefined, "another edge has no such session");
+      socket().lose();
+      await next();
+      socket().lose();
+      assert.equal(await next(), "ws://x/v1/ws");
+      socket().accept();
+      assert.equal(socket().last("hello").resume.sid, "s1", "it was the network after all");
+    });
+
+    test("who joined elsewhere stays there", async () => {
+      await there();
+      for (let attempt = 0; attempt < 3; attempt += 1) {
+        socket().lose();
+        await next();
+      }
+      socket().accept();
+      socket().say({ ...WELCOME, sid: "s2", you: { pid: "m2" }, edge: { id: "ber", region: "eu" }, edges: EDGES });
+      assert.deepEqual(heard.welcomes, [true, true]);
+      socket().lose();
+      assert.equal(await next(), "wss://ber/v1/ws");
+      socket().accept();
+      assert.equal(socket().last("hello").resume.sid, "s2");
+    });
+
+    test("an edge that says it stops is asked last", async () => {
+      await there();
+      socket().say({ seq: 0, t: "leave", reason: "shutdown", action: "reconnect", message: "" });
+      assert.equal(await next(), "wss://ber/v1/ws");
+      socket().lose();
+      assert.equal(await next(), "ws://sin/v1/ws");
+      socket().lose();
+      assert.equal(await next(), "ws://x/v1/ws");
+    });
+
+    test("an edge that refuses does not end the call while there are others", async () => {
+      await there();
+      socket().say({ seq: 0, t: "leave", reason: "shutdown", action: "reconnect", message: "" });
+      await next();
+      socket().accept();
+      socket().say({ seq: 0, t: "err", id: null, code: "unauthorized", msg: "another key" });
+      assert.equal(heard.closed, null);
+      assert.equal(await next(), "ws://sin/v1/ws");
+    });
+
+    test("a newer list replaces the one before", async () => {
+      await there();
+      socket().say({ seq: 2, t: "edges", edges: EDGES.slice(0, 2) });
+      socket().say({ seq: 0, t: "leave", reason: "shutdown", action: "reconnect", message: "" });
+      assert.equal(await next(), "ws://sin/v1/ws");
+    });
+
+    test("an edge whose media are silent is asked whether it is there", async () => {
+      await there();
+      signal.probe();
+      socket().say({ seq: 0, t: "pong", ts: socket().last("ping").ts });
+      await settle(2_500);
+      assert.equal(heard.lost, 0);
+      await settle(100);
+      signal.probe();
+      await settle(2_500);
+      assert.equal(heard.lost, 1);
+    });
+
+    test("addresses that are none are left out", () => {
+      const edges = new Edges("ws://x/v1/ws");
+      edges.greeted("ws://x/v1/ws", { id: "a", region: "eu" }, [{ id: "b", region: "eu", url: "javascript:alert(1)" }, { id: "c", region: "eu", url: "https://c" }]);
+      assert.deepEqual(edges.others, ["wss://c/v1/ws"]);
+      assert.equal(socketUrl("http://localhost:8080/"), "ws://localhost:8080/v1/ws");
+    });
   });
 
   test("frames that are no JSON hurt nobody", async () => {

@@ -119,6 +119,26 @@ export class Media {
 
   // ---- receiving ----
 
+  /** Takes what the server says of this connection. @param {import("../weir-protocol.js").ServerMessage} message @returns {boolean} whether it was that */
+  hear(message) {
+    switch (message.t) {
+      case "answer":
+        void this.answered(message);
+        return true;
+      case "need_slots":
+        this.needSlots(message.audio, message.video);
+        return true;
+      case "bind":
+        this.bind(message.mid, message.track);
+        return true;
+      case "layers":
+        this.setActiveLayers(message.track, message.active);
+        return true;
+      default:
+        return false;
+    }
+  }
+
   /** Adds the receiving m-lines that are missing. @param {number} audio @param {number} video */
   needSlots(audio, video) {
     for (const [kind, count] of /** @type {const} */ ([["audio", audio], ["video", video]])) {

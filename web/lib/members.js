@@ -22,6 +22,8 @@ export class RemoteTrack {
     this.streaming = null;
     /** @type {string | null} */
     this.rid = null;
+    /** @type {readonly import("../weir-protocol.js").Edge[]} */
+    this.path = [];
   }
 }
 
@@ -34,6 +36,7 @@ export class Member {
     this.name = peer.name;
     /** @type {Record<string, string>} */
     this.attrs = /** @type {Record<string, string>} */ (peer.attrs);
+    this.node = peer.node;
     this.region = peer.region;
     this.hand = peer.hand;
     this.away = peer.away;
@@ -76,6 +79,8 @@ export class LocalTrack {
 /** @implements {api.LocalMember} */
 export class LocalMember {
   pid = "";
+  /** Of now and before: each join at another edge brings a new one. @type {Set<string>} */
+  pids = new Set();
   identity = "";
   name = "";
   /** @type {import("../weir-protocol.js").Grants} */

@@ -10,6 +10,8 @@ import { LocalTrack } from "./members.js";
 /** @typedef {import("../weir-protocol.js").Source} Source */
 /** @typedef {import("../weir.js").RoomEvents["localtrack"]["what"]} What */
 
+/** What was published on a second connection, by cid. @typedef {Map<string, { media: MediaStreamTrack, muted: boolean, id: string | null }>} Prepared */
+
 /**
  * @typedef {object} PublisherHandlers
  * @property {() => import("./media.js").Media} media The connection of now; throws when there is none.
@@ -105,24 +107,80 @@ export class Publisher {
 
   /** Everything, on a new connection. */
   republish() {
-    for (const track of this.#local.tracks.values()) {
-      track.id = null;
-      if (!track.media) {
-        // A camera that is off has nothing to publish; turning it on publishes it.
-        this.#local.tracks.delete(track.cid);
+    for (const track of this.#local.tracks.values()) this.#republish(track);
+  }
+
+  /** @param {LocalTrack} track */
+  #republish(track) {
+    track.id = null;
+    // A camera that is off has nothing to publish; turning it on publishes it.
+    if (!track.media) return void this.#local.tracks.delete(track.cid);
+    this.#on
+      .media()
+      .publish(track.media, track)
+      .then(
+        (id) => {
+          track.id = id;
+          this.#on.onChange(track, "published");
+        },
+        (fault) => fault instanceof WeirError && fault.code !== "closed" && this.#on.onFault(fault),
+      );
+  }
+
+  /**
+   * Everything, on a second connection as well.
+   * @param {import("./media.js").Media} connection @returns {Prepared}
+   */
+  prepare(connection) {
+    /** @type {Prepared} */
+    const prepared = new Map();
+    for (const { cid, media, muted, source, name } of this.#local.tracks.values()) {
+      if (!media) continue;
+      const entry = { media, muted, id: /** @type {string | null} */ (null) };
+      prepared.set(cid, entry);
+      connection.publish(media, { cid, source, muted, ...(name !== undefined && { name }) }).then(
+        (id) => {
+          entry.id = id;
+          const track = this.#local.tracks.get(cid);
+          // Taken over before the answer came.
+          if (track && this.#adopted === prepared) this.#named(track, entry);
+        },
+        () => {},
+      );
+    }
+    return prepared;
+  }
+
+  /** @type {Prepared | null} */
+  #adopted = null;
+
+  /** The second connection is now the only one: brings it up to what changed since. @param {Prepared} prepared */
+  adopt(prepared) {
+    this.#adopted = prepared;
+    const connection = this.#on.media();
+    for (const track of [...this.#local.tracks.values()]) {
+      const entry = prepared.get(track.cid);
+      if (!entry || !track.media) {
+        this.#republish(track);
         continue;
       }
-      this.#on
-        .media()
-        .publish(track.media, track)
-        .then(
-          (id) => {
-            track.id = id;
-            this.#on.onChange(track, "published");
-          },
-          (fault) => fault instanceof WeirError && fault.code !== "closed" && this.#on.onFault(fault),
-        );
+      track.id = null;
+      if (entry.media !== track.media) void connection.replace(track.cid, track.media).catch(() => {});
+      if (entry.muted !== track.muted) connection.setMuted(track.cid, track.muted);
+      if (entry.id !== null) this.#named(track, entry);
     }
+    for (const [cid, { id }] of prepared) {
+      if (this.#local.tracks.has(cid)) continue;
+      connection.unpublish(cid);
+      if (id !== null) this.#on.request({ t: "unpublish", track: id }).catch(() => {});
+    }
+  }
+
+  /** @param {LocalTrack} track @param {{ muted: boolean, id: string | null }} entry */
+  #named(track, { muted, id }) {
+    track.id = id;
+    this.#on.onChange(track, "published");
+    if (id !== null && muted !== track.muted) this.#on.request({ t: "mute", track: id, muted: track.muted }).catch(() => {});
   }
 
   /** @param {LocalTrack} track */

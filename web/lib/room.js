@@ -1,9 +1,12 @@
 // One presence in one room: joins the socket, the media and the records of who is there, and tells the application. Owns the
 // order in which things happen; the parts own how. Public as `Room`, documented in `weir.d.ts`.
 
+import { socketUrl } from "./edges.js";
 import { WeirError } from "./errors.js";
 import { Media } from "./media.js";
 import { LocalMember, Member, RemoteTrack } from "./members.js";
+import { Move } from "./move.js";
+import { Pictures } from "./pictures.js";
 import { Publisher } from "./publisher.js";
 import { Signal } from "./signal.js";
 import { Speaker } from "./speaker.js";
@@ -17,6 +20,8 @@ import { View } from "./view.js";
 
 /** Renders at most this often, in milliseconds. */
 const CHANGE_EVERY = 16;
+/** An application that takes longer for a token, in milliseconds, while the last one still holds, is not waited for. */
+const TOKEN_WITHIN = 1_000;
 /** Older messages are the server's or nobody's to remember. */
 const CHAT_MOST = 1_000;
 
@@ -29,9 +34,12 @@ export class Room extends EventTarget {
   #publisher;
   #speaker = new Speaker(() => this.#tell("audioblocked", {}));
   #stats = new Stats();
-  #view = new View((items) => this.#signal.send({ t: "view", items }));
-  /** Elements that show a track, by its id. @type {Map<string, Set<HTMLMediaElement>>} */
-  #attached = new Map();
+  #view = new View((items) => {
+    for (const signal of [this.#signal, this.#move?.signal]) signal?.send({ t: "view", items });
+  });
+  #pictures = new Pictures();
+  /** The session at the next edge, while media come up there. @type {Move | null} */
+  #move = null;
   /** @type {{ resolve: () => void, reject: (error: Error) => void } | null} */
   #joining = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -50,6 +58,8 @@ export class Room extends EventTarget {
   speakers = [];
   /** @type {import("../weir-protocol.js").Edge | null} */
   edge = null;
+  /** @type {readonly import("../weir-protocol.js").EdgeAddress[]} */
+  edges = [];
   /** @type {number | null} */
   lostAt = null;
 
@@ -57,29 +67,7 @@ export class Room extends EventTarget {
   constructor(options) {
     super();
     this.#options = options;
-    const { token } = options;
-    this.#signal = new Signal({
-      url: options.url ?? defaultUrl(),
-      token: () => (isFresh(this.#newerToken) ? this.#newerToken : typeof token === "function" ? token() : token),
-      client: options.client ?? "weir.js/0.1.0",
-      opts: { auto_subscribe: options.autoSubscribe ?? true, adaptive: options.adaptive ?? true },
-      on: {
-        onWelcome: (welcome, fresh) => this.#welcomed(welcome, fresh),
-        onResumed: (iceServers) => this.#resumed(iceServers),
-        onMessage: (message) => this.#hear(message),
-        onLost: () => {
-          this.lostAt = Date.now();
-          this.#enter("reconnecting");
-        },
-        onRefused: (error) => {
-          // A server that lost its keys, as `weir dev` does, takes no token it gave before; the application's may do.
-          const another = error.code === "unauthorized" && this.#newerToken !== "" && typeof token === "function";
-          this.#newerToken = "";
-          return another;
-        },
-        onClosed: (error, leave) => this.#ended(error, leave?.reason ?? null),
-      },
-    });
+    this.#signal = this.#newSignal(options.url ?? defaultUrl(), this.#signalHandlers());
     this.#publisher = new Publisher(this.local, {
       media: () => this.#connection(),
       request: (body) => this.#signal.request(body),
@@ -90,6 +78,65 @@ export class Room extends EventTarget {
 
   /** What the server sent in place of the token given; short-lived as that. */
   #newerToken = "";
+  /** The one that was said last. */
+  #usedToken = "";
+
+  /**
+   * @param {string} url
+   * @param {import("./signal.js").SignalHandlers} on
+   * @param {{ others?: string[], wasIn?: boolean }} [how]
+   */
+  #newSignal(url, on, how = {}) {
+    return new Signal({
+      url,
+      token: () => this.#token(),
+      client: this.#options.client ?? "weir.js/0.1.0",
+      opts: { auto_subscribe: this.#options.autoSubscribe ?? true, adaptive: this.#options.adaptive ?? true },
+      ...how,
+      on,
+    });
+  }
+
+  /** The application's server may be the edge that was lost: then what held a moment ago must do. */
+  async #token() {
+    const { token } = this.#options;
+    if (isFresh(this.#newerToken)) return (this.#usedToken = this.#newerToken);
+    const asked = Promise.resolve(typeof token === "function" ? token() : token);
+    if (!isFresh(this.#usedToken)) return (this.#usedToken = await asked);
+    const before = this.#usedToken;
+    const late = new Promise((resolve) => setTimeout(resolve, TOKEN_WITHIN, before));
+    return (this.#usedToken = await Promise.race([asked.catch(() => before), late]));
+  }
+
+  /** @returns {import("./signal.js").SignalHandlers} */
+  #signalHandlers() {
+    return {
+      onWelcome: (welcome, fresh) => this.#welcomed(welcome, fresh),
+      onResumed: (iceServers) => this.#resumed(iceServers),
+      onMessage: (message) => this.#hear(message),
+      onLost: () => {
+        // The next session is on its way already: it replaces this one.
+        if (this.#move) return this.#signal.close();
+        this.lostAt = Date.now();
+        this.#enter("reconnecting");
+      },
+      onRefused: (error) => {
+        // A server that lost its keys, as `weir dev` does, takes no token it gave before; the application's may do.
+        const another = error.code === "unauthorized" && this.local.pid !== "" && typeof this.#options.token === "function" && !this.#askedAgain;
+        this.#askedAgain = true;
+        this.#newerToken = "";
+        this.#usedToken = "";
+        return another;
+      },
+      onClosed: (error, leave) => {
+        if (this.#move && leave?.reason === "replaced") return;
+        this.#ended(error, leave?.reason ?? null);
+      },
+    };
+  }
+
+  /** After a refusal the application's token gets one more chance. */
+  #askedAgain = false;
 
   get mediaState() {
     return this.#media?.state ?? "new";
@@ -180,14 +227,11 @@ export class Room extends EventTarget {
    * @param {{ priority?: number }} [options]
    */
   attach(element, track, { priority = 0 } = {}) {
-    const elements = this.#attached.get(track.id) ?? new Set();
-    this.#attached.set(track.id, elements.add(element));
-    show(element, track.media);
+    const detach = this.#pictures.attach(element, track);
     const unwatch = this.#view.watch(element, track.id, priority);
     return () => {
       unwatch();
-      elements.delete(element);
-      if (elements.size === 0 && this.#attached.get(track.id) === elements) this.#attached.delete(track.id);
+      detach();
     };
   }
 
@@ -260,9 +304,11 @@ export class Room extends EventTarget {
     );
   }
 
-  /** @param {"socket" | "ice"} fault */
+  /** @param {"socket" | "ice" | "session" | "move"} fault */
   simulate(fault) {
     if (fault === "socket") this.#signal.dropSocket();
+    else if (fault === "session") this.#signal.rejoin();
+    else if (fault === "move") this.#migrate(this.edges.find(({ id }) => id !== this.edge?.id)?.url ?? globalThis.location.origin, 10_000);
     else this.#media?.restartIce();
   }
 
@@ -270,13 +316,8 @@ export class Room extends EventTarget {
 
   /** @param {import("./signal.js").Welcome} welcome @param {boolean} fresh */
   #welcomed(welcome, fresh) {
-    this.name = welcome.room;
-    this.edge = welcome.edge;
-    this.local.pid = welcome.you.pid;
-    this.local.identity = welcome.you.identity;
-    this.local.name = welcome.you.name;
-    this.local.grants = welcome.you.grants;
-    if (fresh) this.#renewMedia(welcome.ice_servers);
+    this.#introduced(welcome);
+    if (fresh) this.#renewMedia(welcome);
     else this.#media?.setIceServers(rtcServers(welcome.ice_servers));
     this.#reconcile(welcome.peers);
     for (const message of welcome.chat) this.#addChat(message);
@@ -285,6 +326,19 @@ export class Room extends EventTarget {
     // A session made anew lost the hand that was up.
     if (fresh && this.local.hand) void this.setHand(true).catch(() => {});
     this.#up();
+  }
+
+  /** @param {import("./signal.js").Welcome} welcome */
+  #introduced({ room, edge, edges = [], you }) {
+    this.name = room;
+    this.edge = edge;
+    this.edges = edges;
+    this.#askedAgain = false;
+    this.local.pid = you.pid;
+    this.local.pids.add(you.pid);
+    this.local.identity = you.identity;
+    this.local.name = you.name;
+    this.local.grants = you.grants;
   }
 
   /** @param {import("../weir-protocol.js").IceServer[]} iceServers */
@@ -302,39 +356,116 @@ export class Room extends EventTarget {
     this.#joining = null;
   }
 
-  /** @param {import("../weir-protocol.js").IceServer[]} iceServers */
-  #renewMedia(iceServers) {
+  /** @param {import("./signal.js").Welcome} welcome */
+  #renewMedia(welcome) {
     this.#media?.close();
     this.#speaker.clear();
-    for (const member of this.members.values()) for (const track of member.tracks.values()) this.#setMedia(track, null);
-    this.#media = new Media({
-      iceServers: rtcServers(iceServers),
+    // The same tracks are about to come from another edge: their last pictures stay until then.
+    for (const { tracks } of this.members.values()) for (const track of tracks.values()) this.#setMedia(track, null, true);
+    this.#media = this.#newMedia(welcome, this.#signal, this.#mediaHandlers());
+  }
+
+  /**
+   * @param {import("./signal.js").Welcome} welcome
+   * @param {Signal} signal Of the same session.
+   * @param {Omit<import("./media.js").MediaHandlers, "sendOffer">} on May be replaced later, one by one.
+   */
+  #newMedia(welcome, signal, on) {
+    const handlers = /** @type {import("./media.js").MediaHandlers} */ (on);
+    handlers.sendOffer = (offer) => signal.request({ t: "offer", ...offer }, { resend: false });
+    return new Media({
+      iceServers: rtcServers(welcome.ice_servers),
       videoCodec: this.#options.videoCodec ?? "vp8",
       red: this.#options.red ?? true,
-      on: {
-        sendOffer: (offer) => this.#signal.request({ t: "offer", ...offer }, { resend: false }),
-        onBound: (id, _mid, media) => {
-          const found = this.#remoteTrack(id);
-          if (found) this.#setMedia(found.track, media);
-        },
-        onAudioSlot: (media, mid) => this.#speaker.add(media, mid),
-        onState: (state) => this.#tell("mediastate", { state }),
-        onData: (data) => this.#tell("data", { data }),
-        onError: (error) => this.#tell("fault", { error }),
-        onDead: () => this.#signal.rejoin(),
+      on: handlers,
+    });
+  }
+
+  /** @returns {Omit<import("./media.js").MediaHandlers, "sendOffer">} */
+  #mediaHandlers() {
+    return {
+      onBound: (id, _mid, media) => {
+        const found = this.#remoteTrack(id);
+        if (found) this.#setMedia(found.track, media);
+      },
+      onAudioSlot: (media, mid) => this.#speaker.add(media, mid),
+      onState: (state) => {
+        if (state === "disconnected") this.#signal.probe();
+        this.#tell("mediastate", { state });
+      },
+      onData: (data) => this.#tell("data", { data }),
+      onError: (error) => this.#tell("fault", { error }),
+      onDead: () => this.#signal.rejoin(),
+    };
+  }
+
+  // ---- moving to another edge ----
+
+  /** @param {string} url @param {number} within Milliseconds until this edge ends the session. */
+  #migrate(url, within) {
+    if (this.#move || !/^https?:/.test(url)) return;
+    const others = this.#signal.addresses;
+    let late = false;
+    this.#move = new Move({
+      within,
+      openSignal: (on) => this.#newSignal(socketUrl(url), on),
+      openMedia: (welcome, signal, on) => this.#newMedia(welcome, signal, on),
+      publish: (media) => {
+        this.#view.repeat();
+        return this.#publisher.prepare(media);
+      },
+      shown: () => this.#moving(),
+      late: () => (late ||= !this.#signal.isUp),
+      onReady: (move) => this.#adopt(move),
+      onFailed: () => {
+        this.#move = null;
+        if (!this.#signal.isOver) return; // Still here; when this edge ends the session, the next of the list is asked.
+        this.lostAt = Date.now();
+        this.#enter("reconnecting");
+        this.#signal = this.#newSignal(others[0] ?? socketUrl(url), this.#signalHandlers(), { others, wasIn: true });
+        this.#signal.open();
       },
     });
+    this.#tell("migrating", { url });
+  }
+
+  /** Tracks whose picture is shown and moves. */
+  #moving() {
+    const all = [...this.members.values()].flatMap(({ tracks }) => [...tracks.values()]);
+    const moves = (/** @type {RemoteTrack} */ { id, kind, muted, media, streaming }) => kind === "video" && !muted && media !== null && streaming !== "paused" && this.#pictures.shows(id);
+    return all.filter(moves).map(({ id }) => id);
+  }
+
+  /** The new session takes over. @param {Move} move */
+  #adopt(move) {
+    const { welcome, media } = move;
+    if (!welcome || !media) return;
+    const before = { signal: this.#signal, media: this.#media };
+    this.#move = null;
+    this.#signal = move.signal;
+    this.#media = media;
+    this.#stats = new Stats();
+    Object.assign(move.signalHandlers, this.#signalHandlers());
+    Object.assign(move.mediaHandlers, this.#mediaHandlers());
+    this.#introduced(welcome);
+    this.#reconcile(welcome.peers);
+    for (const message of welcome.chat) this.#addChat(message);
+    for (const message of move.heard) this.#hear(message);
+    for (const { tracks } of this.members.values()) for (const track of tracks.values()) this.#setMedia(track, media.mediaOf(track.id), true);
+    this.#speaker.clear();
+    for (const voice of move.voices) this.#speaker.add(voice.media, voice.mid);
+    this.#publisher.adopt(move.published);
+    if (this.local.hand) void this.setHand(true).catch(() => {});
+    before.signal.close();
+    before.media?.close();
+    this.#tell("mediastate", { state: media.state });
+    this.#up();
   }
 
   /** @param {ServerMessage} message */
   #hear(message) {
+    if (this.#media?.hear(message)) return;
     switch (message.t) {
-      case "answer":
-        return void this.#media?.answered(message);
-      case "need_slots":
-        return this.#media?.needSlots(message.audio, message.video);
-      case "bind":
-        return this.#media?.bind(message.mid, message.track);
       case "peer_joined":
         return this.#joined(message.peer);
       case "peer_left":
@@ -351,8 +482,6 @@ export class Room extends EventTarget {
       }
       case "track_muted":
         return this.#muted(message.pid, message.track, message.muted);
-      case "layers":
-        return this.#media?.setActiveLayers(message.track, message.active);
       case "stream_state": {
         const found = this.#remoteTrack(message.track);
         if (!found) return;
@@ -360,6 +489,17 @@ export class Room extends EventTarget {
         found.track.rid = message.rid;
         return this.#tell("streamstate", { track: found.track });
       }
+      case "path": {
+        const found = this.#remoteTrack(message.track);
+        if (!found) return;
+        found.track.path = message.nodes;
+        return this.#tell("path", { track: found.track });
+      }
+      case "edges":
+        this.edges = message.edges;
+        return this.#changed();
+      case "migrate":
+        return this.#migrate(message.url, message.deadline_ms);
       case "speakers":
         return this.#spoke(message.speakers);
       case "quality":
@@ -409,7 +549,8 @@ export class Room extends EventTarget {
 
   /** @param {import("../weir-protocol.js").Peer} peer */
   #joined(peer) {
-    if (peer.pid === this.local.pid || this.members.has(peer.pid)) return;
+    // One's own session at the edge before, or after, a move is not somebody else.
+    if (peer.identity === this.local.identity || this.members.has(peer.pid)) return;
     const { tracks } = peer;
     const member = new Member({ ...peer, tracks: [] });
     this.members.set(peer.pid, member);
@@ -454,7 +595,8 @@ export class Room extends EventTarget {
     const track = member.tracks.get(id);
     if (!track) return;
     member.tracks.delete(id);
-    this.#setMedia(track, null);
+    // Whoever moves to another edge publishes anew: the last picture stays for the one that follows.
+    this.#setMedia(track, null, true);
     this.#tell("trackremoved", { track, member });
   }
 
@@ -498,11 +640,11 @@ export class Room extends EventTarget {
     return null;
   }
 
-  /** @param {RemoteTrack} track @param {MediaStreamTrack | null} media */
-  #setMedia(track, media) {
+  /** @param {RemoteTrack} track @param {MediaStreamTrack | null} media @param {boolean} [hold] Keep the last picture for a while. */
+  #setMedia(track, media, hold = false) {
     if (track.media === media) return;
     track.media = media;
-    for (const element of this.#attached.get(track.id) ?? []) show(element, media);
+    this.#pictures.show(track.id, media, hold);
     this.#tell("trackbound", { track });
   }
 
@@ -516,11 +658,13 @@ export class Room extends EventTarget {
   /** @param {WeirError} error @param {import("../weir-protocol.js").LeaveReason | null} reason */
   #ended(error, reason) {
     globalThis.removeEventListener("online", this.#onNetwork);
+    this.#move?.cancel();
+    this.#move = null;
     this.#publisher.close();
     this.#media?.close();
     this.#speaker.clear();
     this.#view.close();
-    this.#attached.clear();
+    this.#pictures.close();
     this.#enter("closed");
     this.#joining?.reject(error);
     this.#joining = null;
@@ -550,13 +694,6 @@ export class Room extends EventTarget {
       this.dispatchEvent(new CustomEvent("change", { detail: this }));
     }, CHANGE_EVERY);
   }
-}
-
-/** @param {HTMLMediaElement} element @param {MediaStreamTrack | null} media */
-function show(element, media) {
-  const shown = element.srcObject instanceof MediaStream ? element.srcObject.getTracks()[0] ?? null : null;
-  if (shown === media) return;
-  element.srcObject = media ? new MediaStream([media]) : null;
 }
 
 /** Whether a token will hold for a few seconds more. @param {string} jwt */

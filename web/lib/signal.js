@@ -1,7 +1,8 @@
-// The WebSocket of one session: opens it, says hello, pings, notices silence, resumes after a loss and joins anew when the
-// session is gone. Owns sequence numbers and the requests still waiting for an answer; knows nothing of media or of what a
+// The WebSocket of one session: opens it, says hello, pings, notices silence, resumes after a loss, joins anew when the session
+// is gone, and at another edge when the own one does not answer. Owns sequence numbers and the requests still waiting for an answer; knows nothing of media or of what a
 // message means. `room.js` is its only caller.
 
+import { Edges } from "./edges.js";
 import { WeirError } from "./errors.js";
 
 /** @typedef {import("../weir-protocol.js").ClientMessage} ClientMessage */
@@ -27,19 +28,28 @@ const BACKOFF_FIRST = 300;
 const BACKOFF_MOST = 5_000;
 /** How long a socket may take to open and greet. */
 const OPEN_TIMEOUT = 8_000;
+/** The same where another edge could be asked instead. */
+const OPEN_TIMEOUT_OF_SEVERAL = 3_000;
+/** After this long without any edge that takes the member, a refusal is believed. */
+const REFUSED_FOR = 30_000;
+/** How long an answer may take that is asked for because the media are silent. */
+const PROBE = 2_000;
 /** Attempts of a first join before the caller is told; a session that was up once tries for ever. */
 const FIRST_ATTEMPTS = 3;
 
 export class Signal {
-  #url;
+  #edges;
   #token;
   #client;
   #opts;
   #on;
   /** @type {WebSocket | null} */
   #socket = null;
-  /** @type {{ sid: string, secret: string, lastSeq: number, holdMs: number, pid: string } | null} */
+  /** @type {{ url: string, sid: string, secret: string, lastSeq: number, holdMs: number, pid: string } | null} */
   #session = null;
+  /** Where the socket of now leads, and whether it asked for the session back. */
+  #url = "";
+  #resuming = false;
   /** Greeted, and whatever was missed has been delivered: requests may flow. */
   #ready = false;
   #closed = false;
@@ -71,10 +81,13 @@ export class Signal {
    * @param {() => string | Promise<string>} setup.token Asked again for each attempt.
    * @param {string} setup.client
    * @param {import("../weir-protocol.js").HelloOptions} setup.opts
+   * @param {string[]} [setup.others] Further edges that may be asked; the ones that greet name their own.
+   * @param {boolean} [setup.wasIn] The member was in the room before, so that it is tried for ever.
    * @param {SignalHandlers} setup.on
    */
-  constructor({ url, token, client, opts, on }) {
-    this.#url = url;
+  constructor({ url, token, client, opts, others = [], wasIn = false, on }) {
+    this.#edges = new Edges(url, others);
+    if (wasIn) this.#lostAt = Date.now();
     this.#token = token;
     this.#client = client;
     this.#opts = opts;
@@ -84,6 +97,30 @@ export class Signal {
   open() {
     globalThis.addEventListener?.("online", this.#retryNow);
     void this.#connect();
+  }
+
+  /** Every edge that may be asked, the one of now last. */
+  get addresses() {
+    return [...this.#edges.others, this.#edges.here];
+  }
+
+  /** Greeted, and the socket is open. */
+  get isUp() {
+    return this.#ready && this.#socket !== null;
+  }
+
+  /** Closed for good. */
+  get isOver() {
+    return this.#closed;
+  }
+
+  /** The media are silent: is the edge there at all? */
+  probe() {
+    const socket = this.#socket;
+    if (!socket || !this.#ready) return;
+    const asked = Date.now();
+    this.#ping();
+    setTimeout(() => this.#lastHeard < asked && this.#lost(socket), PROBE);
   }
 
   /** Says goodbye and ends it. Pending requests are rejected; `onClosed` isn't called. */
@@ -134,6 +171,7 @@ export class Signal {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
     this.#attempts += 1;
+    const url = this.#edges.next(this.#attempts, this.#lostAt === 0 ? 0 : Date.now() - this.#lostAt);
     /** @type {string} */
     let token;
     try {
@@ -145,12 +183,15 @@ export class Signal {
       return this.#fail(error, null);
     }
     if (this.#closed || this.#socket) return;
-    const socket = new WebSocket(this.#url, "weir.v1");
+    const socket = new WebSocket(url, "weir.v1");
     this.#socket = socket;
-    this.#openTimer = setTimeout(() => this.#lost(socket), OPEN_TIMEOUT);
+    this.#url = url;
+    this.#openTimer = setTimeout(() => this.#lost(socket), this.#edges.others.length > 0 ? OPEN_TIMEOUT_OF_SEVERAL : OPEN_TIMEOUT);
     socket.onopen = () => {
       if (this.#session && Date.now() - this.#lostAt > this.#session.holdMs) this.#session = null;
-      const session = this.#session;
+      // Only the edge that has it can give it back; it is kept in case that one is the next to answer after all.
+      const session = this.#session?.url === url ? this.#session : null;
+      this.#resuming = session !== null;
       this.#transmit({
         t: "hello",
         token,
@@ -208,15 +249,24 @@ export class Signal {
       case "chat":
         this.#settleChat(frame.cid);
         return this.#on.onMessage(frame);
+      case "edges":
+        this.#edges.learn(this.#at, frame.edges);
+        return this.#on.onMessage(frame);
       default:
         return this.#on.onMessage(frame);
     }
   }
 
+  /** @type {import("../weir-protocol.js").Edge | undefined} */
+  #at;
+
   /** @param {Welcome & { seq: number }} welcome */
   #welcomed(welcome) {
     const same = this.#session?.pid === welcome.you.pid;
+    this.#at = welcome.edge;
+    this.#edges.greeted(this.#url, welcome.edge, welcome.edges);
     this.#session = {
+      url: this.#url,
       sid: welcome.sid,
       secret: welcome.secret,
       lastSeq: welcome.seq,
@@ -273,8 +323,9 @@ export class Signal {
     // A session that can't be had back is joined anew. A server that is full or about to stop may not be so for long, for
     // somebody who was in already.
     const passing = this.#lostAt !== 0 && (error.code === "full" || error.code === "internal" || error.code === "rate_limited");
-    if (this.#session || passing || this.#on.onRefused(error)) {
-      this.#session = null;
+    const others = this.#lostAt !== 0 && this.#edges.others.length > 0 && Date.now() - this.#lostAt < REFUSED_FOR;
+    if (this.#resuming || passing || this.#on.onRefused(error) || others) {
+      if (this.#resuming) this.#session = null;
       if (this.#socket) this.#lost(this.#socket);
       return;
     }
@@ -286,6 +337,7 @@ export class Signal {
     const socket = this.#socket;
     if (leave.action === "stop") return this.#fail(new WeirError(leave.reason, leave.message), leave);
     if (leave.action === "reconnect") this.#session = null;
+    if (leave.reason === "shutdown") this.#edges.leaving();
     if (socket) this.#lost(socket);
   }
 
@@ -315,7 +367,9 @@ export class Signal {
 
   #retryLater() {
     if (this.#closed || this.#retryTimer !== undefined) return;
-    const most = Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** Math.min(this.#attempts, 10));
+    // Where there are several edges, each is asked once before the wait grows.
+    const rounds = Math.floor(this.#attempts / (1 + this.#edges.others.length));
+    const most = Math.min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** Math.min(rounds, 10));
     // Full jitter keeps a room that lost its server from coming back in one instant. Nothing is gained by waiting at first.
     const wait = this.#attempts === 0 ? Math.random() * 100 : most * (0.3 + 0.7 * Math.random());
     this.#retryTimer = setTimeout(() => void this.#connect(), wait);
