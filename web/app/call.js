@@ -176,17 +176,20 @@ export function Call({ room, onClosed }) {
   useEffect(() => {
     // For whoever looks at a call from the console.
     /** @type {any} */ (globalThis).weirRoom = room;
-    const nameOf = (/** @type {string} */ pid) => (pid === room.local.pid ? "You" : room.members.get(pid)?.name || "Guest");
+    // On the way from one server to another somebody is here twice for a moment.
+    const twice = (/** @type {import("../weir.js").Member} */ { pid, identity }) => [...room.members.values()].some((other) => other.identity === identity && other.pid !== pid);
+    const nameOf = (/** @type {string} */ pid) => (room.local.pids.has(pid) ? "You" : room.members.get(pid)?.name || "Guest");
     const ends = [
       room.on("memberjoined", ({ member }) => {
         const back = left.get(member.identity);
         left.delete(member.identity);
         if (back !== undefined) return clearTimeout(back);
+        if (twice(member)) return;
         if (room.members.size <= ANNOUNCE_UP_TO) toast({ text: `${member.name || "Guest"} joined` });
       }),
       room.on("memberleft", ({ member, reason }) => {
         spoke.current.delete(member.pid);
-        if (room.members.size > ANNOUNCE_UP_TO) return;
+        if (room.members.size > ANNOUNCE_UP_TO || twice(member)) return;
         // Whoever reloads, or comes back with the server, did not leave.
         const told = setTimeout(() => {
           left.delete(member.identity);
@@ -206,7 +209,7 @@ export function Call({ room, onClosed }) {
         if (other) loudest.current = other.pid;
       }),
       room.on("chat", ({ message }) => {
-        if (message.from === room.local.pid || panelNow.current === "chat") return;
+        if (room.local.pids.has(message.from) || panelNow.current === "chat") return;
         setUnread((before) => before + 1);
         const text = message.text.length > 80 ? `${message.text.slice(0, 80)}…` : message.text;
         toast({

@@ -66,7 +66,7 @@ export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
         ${room.chat.length === 0 && unsent.length === 0 && html`<p class="empty">Messages are seen by everybody who is in the room, unless you choose one person.</p>`}
         ${room.chat.map((message, index) => {
           const before = room.chat[index - 1];
-          const own = message.from === local.pid;
+          const own = local.pids.has(message.from);
           const grouped = before?.from === message.from && before.to === message.to && message.at - before.at < TOGETHER;
           const other = message.to === null ? null : own ? members.get(message.to)?.name ?? "someone" : "you";
           const identity = own ? local.identity : members.get(message.from)?.identity ?? message.from;

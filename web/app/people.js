@@ -14,13 +14,15 @@ import { Bars } from "./tile.js";
 export function PeoplePanel({ room, actions }) {
   const { local } = room;
   const others = [...room.members.values()].sort((a, b) => Number(b.hand) - Number(a.hand));
+  // Where somebody is says something only if not everybody is in one place.
+  const several = room.edges.length > 1 || others.some(({ region }) => region !== room.edge?.region);
   return html`
     <div class="people">
       <button class="button wide invite" data-testid="copy-link" onClick=${actions.copyLink}><${Icon} name="copy" size=${18} />Copy invite link</button>
       <ul class="people-list" aria-label="People in the room">
-        <${Person} key="me" member=${local} own=${true} />
+        <${Person} key="me" member=${local} own=${true} region=${several ? room.edge?.region : null} />
         ${others.map(
-          (member) => html`<${Person} key=${member.pid} member=${member} own=${false}>
+          (member) => html`<${Person} key=${member.pid} member=${member} own=${false} region=${several ? member.region : null}>
             <${Menu}
               label=${`Actions for ${member.name || "Guest"}`}
               className="round small plain"
@@ -50,8 +52,8 @@ export function PeoplePanel({ room, actions }) {
   `;
 }
 
-/** @param {{ member: any, own: boolean, children?: unknown }} props */
-function Person({ member, own, children }) {
+/** @param {{ member: any, own: boolean, region?: string | null, children?: unknown }} props */
+function Person({ member, own, region, children }) {
   const microphone = member.track("microphone");
   const camera = member.track("camera");
   const muted = microphone === null || microphone.muted;
@@ -60,6 +62,7 @@ function Person({ member, own, children }) {
   return html`<li class=${`person ${speaking ? "speaking" : ""}`} data-testid="person" data-name=${member.name}>
     <${Avatar} name=${member.name || "Guest"} identity=${member.identity} size="small" />
     <span class="person-name">${member.name || "Guest"}${own && html` <small>(you)</small>`}${member.away && html` <small>reconnecting</small>`}</span>
+    ${region && html`<span class="region" data-testid="person-region" title=${`Connected in ${region}`}><span class="visually-hidden">Region </span>${region}</span>`}
     ${member.hand && html`<span class="person-hand" title="Hand raised"><${Icon} name="hand" size=${18} /><span class="visually-hidden">Hand raised</span></span>`}
     ${member.quality && html`<${Bars} quality=${member.quality.q} />`}
     <span class=${`person-state ${muted ? "off" : ""}`} title=${muted ? "Microphone off" : "Microphone on"}><${Icon} name=${muted ? "micOff" : "mic"} size=${18} /><span class="visually-hidden">${muted ? "Microphone off" : "Microphone on"}</span></span>

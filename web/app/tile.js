@@ -51,7 +51,11 @@ export function TileView({ tile, room, large = false, pinned = false, onPin, sta
     };
   }, []);
 
-  const showsVideo = Boolean(track && !track.muted && track.media && hasPicture);
+  // The last picture of somebody who moved to another server stays until the next one comes, or the library clears it.
+  const pictured = useRef("");
+  const moved = !local && pictured.current !== "" && pictured.current !== tile.pid;
+  const showsVideo = hasPicture && (track ? !track.muted && (!local || track.media !== null) : moved);
+  if (track && showsVideo && (local || track.media)) pictured.current = tile.pid;
   const waiting = Boolean(track && !track.muted && !local && !hasPicture);
   const label = what === "screen" ? `${local ? "Your" : `${tile.name}'s`} screen` : local ? `${tile.name} (you)` : tile.name;
   const quality = tile.member.quality?.q ?? null;
@@ -124,8 +128,19 @@ function TileStats({ tile, stats }) {
   if (voice) lines.push(["audio", `${voice.codec ?? "?"} ${kbps(voice.bps)} · ${percent(voice.loss)}`]);
   const quality = tile.member.quality;
   if (quality) lines.push(["rtt", `${quality.rtt_ms} ms`]);
+  const path = track && !local ? way(track.path) : "";
+  if (path) lines.push(["path", path]);
   if (lines.length === 0) return null;
   return html`<dl class="tile-stats" data-testid="tile-stats">
-    ${lines.map(([key, value]) => html`<div key=${key}><dt>${key}</dt><dd>${value}</dd></div>`)}
+    ${lines.map(([key, value]) => html`<div key=${key}><dt>${key}</dt><dd data-testid=${key === "path" ? "tile-path" : undefined}>${value}</dd></div>`)}
   </dl>`;
+}
+
+/** The servers a track comes through, from its publisher to here. @param {readonly import("../weir.js").Edge[]} path @returns {string} */
+export function way(path) {
+  const last = path.length - 1;
+  return [...path]
+    .reverse()
+    .map(({ id, region }, index) => `${index === 0 || index === last ? "edge" : "core"} ${id === region ? region : `${region} (${id})`}`)
+    .join(" → ");
 }

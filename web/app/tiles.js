@@ -40,7 +40,15 @@ export function tilesOf(room) {
       ...(screen ? [{ ...person, key: `${member.identity}/screen`, what: /** @type {const} */ ("screen"), video: screen }] : []),
     ];
   };
-  const all = [...(local.grants.hidden ? [] : of(local, true)), ...[...room.members.values()].flatMap((member) => of(member, false))];
+  const every = [...(local.grants.hidden ? [] : of(local, true)), ...[...room.members.values()].flatMap((member) => of(member, false))];
+  // Whoever is on the way from one server to another is here twice: the newer one counts once it has a picture to show.
+  /** @type {Map<string, Tile>} */
+  const byKey = new Map();
+  for (const tile of every) {
+    const before = byKey.get(tile.key);
+    if (!before?.video?.media || tile.video?.media) byKey.set(tile.key, tile);
+  }
+  const all = [...byKey.values()];
   return [...all.filter(({ what }) => what === "screen"), ...all.filter(({ what }) => what === "camera")];
 }
 

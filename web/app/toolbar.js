@@ -43,6 +43,7 @@ export function Toolbar({ room, actions, panel, unread, speakerView, statsOn, ch
       <div class="toolbar-side start">
         <span class="room-name" data-testid="room-title">${room.name}</span>
         <${Elapsed} since=${since} />
+        ${room.edge && room.edges.length > 1 && html`<span class="region" data-testid="edge" title=${`Connected at ${room.edge.id} in ${room.edge.region}`}><span class="visually-hidden">Connected at </span>${room.edge.id === room.edge.region ? room.edge.region : `${room.edge.id} · ${room.edge.region}`}</span>`}
       </div>
       <div class="toolbar-main" role="group" aria-label="Call controls">
         <div class="split">

@@ -199,6 +199,34 @@ export class Person {
     return (await this.received())[name][source];
   }
 
+  /** From now on, notes when someone's tile paints a frame, whatever stream or element it comes from. */
+  watchPicture(name) {
+    return this.page.evaluate((selector) => {
+      const painted = { at: [performance.now()], on: null };
+      (globalThis.testPainted ??= {})[selector] = painted;
+      const follow = () => {
+        const element = document.querySelector(selector);
+        if (!element || element === painted.on) return;
+        painted.on = element;
+        const note = () => {
+          if (!element.classList.contains("hidden")) painted.at.push(performance.now());
+          if (painted.on === element) element.requestVideoFrameCallback(note);
+        };
+        element.requestVideoFrameCallback(note);
+      };
+      follow();
+      setInterval(follow, 20);
+    }, `${this.tile(name)} video`);
+  }
+
+  /** The longest time in milliseconds without a frame since {@link watchPicture}, and when the last ones came. */
+  frozen(name) {
+    return this.page.evaluate((selector) => {
+      const times = [...globalThis.testPainted[selector].at, performance.now()];
+      return { longest: Math.max(...times.slice(1).map((time, index) => time - times[index])), frames: times.length - 2 };
+    }, `${this.tile(name)} video`);
+  }
+
   /** Waits until someone's voice brings energy. */
   async hears(name) {
     const start = (await this.received())[name]?.microphone?.audioEnergy ?? 0;
