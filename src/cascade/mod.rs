@@ -9,6 +9,7 @@
 //! ```
 
 pub mod congestion;
+pub mod link;
 pub mod mesh;
 pub mod status;
 pub mod tls;

@@ -5,6 +5,11 @@
 //! added at the end of [`Frame`] with a higher [`Frame::since`]: a node speaks the highest version that both know, and does not
 //! send what is newer.
 
+mod bounds;
+mod codec;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +17,8 @@ use crate::cluster::NodeInfo;
 use crate::id::{NodeId, RegionId, RoomId, TrackId};
 use crate::rtp::clock::SenderClock;
 use crate::rtp::{Kind, Layer, LayerInfo, LayerSet};
+
+pub use codec::Decoder;
 
 /// The newest version spoken here.
 pub const VERSION: u8 = 2;
@@ -197,6 +204,8 @@ pub enum WireError {
     Malformed,
     #[error("a list, a text or a number in the frame is beyond its limit")]
     OutOfBounds,
+    #[error("a frame of wire version {0}, which is not spoken on this link")]
+    Newer(u8),
 }
 
 /// The region that a node claims must be the one of its certificate.
