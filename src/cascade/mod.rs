@@ -11,6 +11,7 @@
 pub mod congestion;
 pub mod link;
 pub mod mesh;
+pub mod quic;
 pub mod status;
 pub mod tls;
 pub mod topology;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cascade::wire::{Frame, Hello, Identity, OLDEST, VERSION};
 use crate::cluster::NodeInfo;
-use crate::id::NodeId;
+use crate::id::{NodeId, RegionId};
 
 /// How long a neighbour may take for its hello, from the moment its connection is there.
 pub const WITHIN: Duration = Duration::from_secs(3);
@@ -26,6 +26,8 @@ pub enum Refused {
     WrongName { said: String, certified: String },
     #[error("{dialed} was dialed and {answered} answers: check the addresses in the topology")]
     WrongNode { dialed: NodeId, answered: NodeId },
+    #[error("{node} was dialed in region {dialed} and is in {answered}: check the regions in the topology")]
+    WrongRegion { node: NodeId, dialed: RegionId, answered: RegionId },
     #[error("it has this node's own name: two nodes have the same id, or this node dials itself")]
     Myself,
     #[error("it speaks wire versions {0} to {1}, this node {OLDEST} to {VERSION}: upgrade the older one step by step")]
@@ -38,7 +40,7 @@ pub struct Session {
     me: NodeId,
     /// What the neighbour's certificate says.
     certified: Identity,
-    dialed: Option<NodeId>,
+    dialed: Option<(NodeId, RegionId)>,
     until: Instant,
 }
 
@@ -52,7 +54,7 @@ pub struct Established {
 
 impl Session {
     /// `dialed`: who was meant, on the dialing side.
-    pub fn new(now: Instant, me: NodeId, certified: Identity, dialed: Option<NodeId>) -> Self {
+    pub fn new(now: Instant, me: NodeId, certified: Identity, dialed: Option<(NodeId, RegionId)>) -> Self {
         Self { me, certified, dialed, until: now + WITHIN }
     }
 
@@ -70,8 +72,13 @@ impl Session {
         if said.id == self.me {
             return Err(Refused::Myself);
         }
-        if let Some(dialed) = self.dialed.clone().filter(|dialed| *dialed != said.id) {
-            return Err(Refused::WrongNode { dialed, answered: said.id.clone() });
+        if let Some((node, region)) = self.dialed.clone() {
+            if node != said.id {
+                return Err(Refused::WrongNode { dialed: node, answered: said.id.clone() });
+            }
+            if region != said.region {
+                return Err(Refused::WrongRegion { node, dialed: region, answered: said.region.clone() });
+            }
         }
         let (oldest, newest) = hello.versions;
         let version = newest.min(VERSION);
@@ -127,7 +134,7 @@ mod tests {
 
     fn session(certified: &str, dialed: Option<&str>) -> Session {
         let certified = Identity { region: RegionId::new("fra"), node: NodeId::new(certified) };
-        Session::new(Instant::now(), NodeId::new("me"), certified, dialed.map(NodeId::new))
+        Session::new(Instant::now(), NodeId::new("me"), certified, dialed.map(|node| (NodeId::new(node), RegionId::new("fra"))))
     }
 
     fn said(id: &str, versions: (u8, u8)) -> Frame {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashSet;
 
 use super::flow::{Open, State};
-use super::{Action, BASE_DEADLINE, Class, Event, Sender, UPGRADE_DEADLINE};
+use super::{Action, Class, Event, Sender};
 
 /// More than this waits, at the present rate: upgrades are shed. Longer keeps sharp pictures over short dips and delays
 /// everything below them.
@@ -51,14 +51,17 @@ impl Sender {
             }
         }
         let rtt = self.network.rtt;
-        for (open, deadline) in [(&mut self.open_base, BASE_DEADLINE), (&mut self.open_upgrade, UPGRADE_DEADLINE)] {
-            while let Some(&Open { key, flow, finished, .. }) =
-                open.front().filter(|open| now.saturating_duration_since(open.at) >= deadline + rtt)
-            {
-                open.pop_front();
+        for (open, class) in self.open.iter_mut().zip(Class::ALL) {
+            let over = |open: &Open| now.saturating_duration_since(open.at) >= class.deadline() + rtt;
+            while let Some(Open { key, flow, finished, .. }) = open.pop_front_if(|open| over(open)) {
+                if finished {
+                    self.actions.push_back(Action::Reset { key, flow });
+                    continue;
+                }
                 // Its end never came: the source stalled, and what came of the frame may still be of use.
-                self.actions.push_back(if finished { Action::Reset { key, flow } } else { Action::Finish { key } });
-                if !finished && let Some(flow) = self.flows.get_mut(&flow) {
+                self.unfinished -= 1;
+                self.actions.push_back(Action::Finish { key });
+                if let Some(flow) = self.flows.get_mut(&flow) {
                     flow.end_frame(key);
                 }
             }

@@ -43,8 +43,11 @@ pub const REPEAT_TWICE_FROM_LOSS: f32 = 0.05;
 /// Flows of one link. A packet of one more is not sent.
 pub const MAX_FLOWS: usize = 16_384;
 
-/// Streams open at once; a frame that would need one more waits. Within what a neighbour allows.
+/// Frames that are being sent at once; one more waits. Within what a neighbour allows.
 pub const MAX_OPEN: usize = 3_072;
+
+/// Streams of a class that are remembered until their deadline; of more, the oldest is given up early.
+pub const MAX_REMEMBERED: usize = 32_768;
 
 /// How important a packet is to who gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +60,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// The most important first.
+    const ALL: [Self; 3] = [Self::Audio, Self::Base, Self::Upgrade];
+
     /// Of a layer's flow.
     pub const fn of(kind: Kind, base: bool) -> Self {
         match kind {
@@ -187,9 +193,10 @@ pub struct Sender {
     audio: Queue,
     base: Queue,
     upgrade: Queue,
-    /// Streams that were opened and may still have to be given up, oldest deadline first in each of the two classes.
-    open_base: VecDeque<Open>,
-    open_upgrade: VecDeque<Open>,
+    /// Streams that were opened and may still have to be given up, by class; oldest and lowest key first.
+    open: [VecDeque<Open>; 3],
+    /// How many of them are not finished.
+    unfinished: usize,
     /// To do before anything else.
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
@@ -324,12 +331,12 @@ impl Sender {
     }
 
     fn next_of(&mut self, class: Class) -> Option<Action> {
-        let open = self.open_base.len() + self.open_upgrade.len();
+        let unfinished = self.unfinished;
         let network = self.network;
         let item = self.queue(class).front()?;
         let fits = match item.shape {
             Shape::Datagram => item.bytes.len() <= network.datagram_space && (class == Class::Audio || network.budget > 0),
-            Shape::First { .. } => open < MAX_OPEN && (class == Class::Audio || network.budget > 0),
+            Shape::First { .. } => unfinished < MAX_OPEN && (class == Class::Audio || network.budget > 0),
             Shape::Next { .. } | Shape::End { .. } => network.budget > 0,
         };
         let item = if fits { self.queue(class).pop()? } else { return None };
@@ -369,17 +376,29 @@ impl Sender {
     }
 
     fn opened(&mut self, open: Open, class: Class) {
-        match class {
-            Class::Audio | Class::Base => self.open_base.push_back(open),
-            Class::Upgrade => self.open_upgrade.push_back(open),
+        let [audio, base, upgrade] = &mut self.open;
+        let remembered = match class {
+            Class::Audio => audio,
+            Class::Base => base,
+            Class::Upgrade => upgrade,
+        };
+        remembered.push_back(open);
+        self.unfinished += 1;
+        if remembered.len() > MAX_REMEMBERED
+            && let Some(oldest) = remembered.pop_front()
+        {
+            self.unfinished -= usize::from(!oldest.finished);
+            self.actions.push_back(Action::Reset { key: oldest.key, flow: oldest.flow });
         }
     }
 
     fn finished(&mut self, key: Key) {
-        // What ends was opened lately: it is near the back.
-        let open = self.open_base.iter_mut().rev().chain(self.open_upgrade.iter_mut().rev());
-        if let Some(open) = open.into_iter().find(|open| open.key == key) {
-            open.finished = true;
+        for open in &mut self.open {
+            let at = open.binary_search_by_key(&key, |open| open.key);
+            if let Some(open) = at.ok().and_then(|at| open.get_mut(at)).filter(|open| !open.finished) {
+                open.finished = true;
+                self.unfinished -= 1;
+            }
         }
     }
 
@@ -418,7 +437,7 @@ impl Sender {
     /// The flow's id means nothing to the neighbour any more.
     pub fn end_flow(&mut self, flow: u32) {
         if self.flows.remove(&flow).is_some() {
-            for class in [Class::Audio, Class::Base, Class::Upgrade] {
+            for class in Class::ALL {
                 self.queue(class).purge(flow);
             }
             self.reset_open(flow);
@@ -427,11 +446,12 @@ impl Sender {
 
     /// Gives up the streams of a flow that are not finished.
     fn reset_open(&mut self, flow: u32) {
-        let actions = &mut self.actions;
-        for open in [&mut self.open_base, &mut self.open_upgrade] {
+        let (actions, unfinished) = (&mut self.actions, &mut self.unfinished);
+        for open in &mut self.open {
             open.retain(|open| {
                 let goes = open.flow == flow && !open.finished;
                 if goes {
+                    *unfinished -= 1;
                     actions.push_back(Action::Reset { key: open.key, flow });
                 }
                 !goes
@@ -477,10 +497,10 @@ impl Sender {
 
     /// When [`Sender::update`] has something to do, whatever the network does.
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting = [&self.audio, &self.base, &self.upgrade].into_iter().zip([AUDIO_DEADLINE, BASE_DEADLINE, UPGRADE_DEADLINE]);
-        let queued = waiting.filter_map(|(queue, deadline)| Some(queue.oldest()? + deadline));
-        let open = [(&self.open_base, BASE_DEADLINE), (&self.open_upgrade, UPGRADE_DEADLINE)];
-        let open = open.into_iter().filter_map(|(open, deadline)| Some(open.front()?.at + deadline + self.network.rtt));
+        let waiting = [&self.audio, &self.base, &self.upgrade].into_iter().zip(Class::ALL);
+        let queued = waiting.filter_map(|(queue, class)| Some(queue.oldest()? + class.deadline()));
+        let open = self.open.iter().zip(Class::ALL);
+        let open = open.filter_map(|(open, class)| Some(open.front()?.at + class.deadline() + self.network.rtt));
         queued.chain(open).chain(self.review).min()
     }
 }
