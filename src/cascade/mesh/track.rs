@@ -1,0 +1,209 @@
+//! A track as the mesh keeps it: the way it comes, who gets it, what came of each layer. Owns the values and their bookkeeping;
+//! what is done about them is `mesh::parent`'s (upward) and `mesh::children`'s (downward).
+
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use rustc_hash::FxHashMap;
+
+use crate::cascade::wire::TrackInfo;
+use crate::id::{LinkId, NodeId, ShardId};
+use crate::rtp::sequence::{Unwrapper, Window};
+use crate::rtp::{Layer, LayerSet};
+
+/// After a silence this long the next packet is taken for newer than all before: numbers may have wrapped meanwhile. Shorter would
+/// mistake what comes late over a slow way; longer mistakes a fast layer's return.
+const SILENCE: Duration = Duration::from_secs(8);
+
+/// Words of 64 numbers in which duplicates of a layer are known.
+const WINDOW: usize = 64;
+
+/// Numberings of a layer that are told apart: the present one, and late packets of those before.
+const STREAMS: usize = 3;
+
+/// A layer that had a packet this lately flows.
+pub(super) const FLOWS: Duration = Duration::from_millis(1_500);
+
+/// One track of another node, or one that is published here.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) info: TrackInfo,
+    /// The shard its publisher is on, if that is on this node.
+    pub(super) from: Option<ShardId>,
+    /// A room here knows it; else it only passes through.
+    pub(super) rooms: bool,
+    /// The router's word: what anybody here or behind a link wants.
+    pub(super) wanted: LayerSet,
+    pub(super) parent: Option<Parent>,
+    /// Who is to take over from the parent.
+    pub(super) next: Option<Parent>,
+    pub(super) children: FxHashMap<LinkId, Child>,
+    pub(super) layers: ArrayVec<Incoming, { Layer::MAX }>,
+    /// Who refused or failed, and until when it is not asked again.
+    pub(super) shunned: Vec<(NodeId, Instant)>,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    pub(super) retry_at: Option<Instant>,
+    /// A better parent than the present, and when it is taken if it stays the better one.
+    pub(super) better: Option<(NodeId, Instant)>,
+    pub(super) refresh_at: Option<Instant>,
+    /// Nobody needs it: forgotten then.
+    pub(super) expire_at: Option<Instant>,
+    /// The way that children and rooms were told last.
+    pub(super) told: Vec<NodeId>,
+    /// When this track is looked at next, as in the mesh's list of them.
+    pub(super) due: Option<Instant>,
+}
+
+/// A neighbour that is asked for a track.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pub(super) link: LinkId,
+    pub(super) node: NodeId,
+    pub(super) layers: LayerSet,
+    pub(super) flows: [Option<u32>; Layer::MAX],
+    pub(super) state: State,
+    /// Layers of which packets came.
+    pub(super) seen: LayerSet,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It has not answered.
+    Asked { until: Instant },
+    /// Its way to the publisher's node, itself first.
+    Up { path: Vec<NodeId>, since: Instant },
+    /// It has lost its way, and may find another.
+    Lost,
+}
+
+impl Parent {
+    pub(super) fn path(&self) -> Option<&[NodeId]> {
+        match &self.state {
+            State::Up { path, .. } => Some(path),
+            State::Asked { .. } | State::Lost => None,
+        }
+    }
+}
+
+/// A neighbour that gets a track from here.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) node: NodeId,
+    pub(super) layers: LayerSet,
+    pub(super) flows: [Option<u32>; Layer::MAX],
+    /// Who asked it, and it.
+    pub(super) path: Vec<NodeId>,
+}
+
+/// What came of one layer, whoever the parent was.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    /// Newest last.
+    streams: ArrayVec<(u32, Unwrapper, Box<Window<WINDOW>>), STREAMS>,
+    pub(super) last: Option<Instant>,
+    /// When the publisher was last asked for a keyframe.
+    pub(super) keyframe_at: Option<Instant>,
+    /// The number that the first packet from a new parent left out, and when a keyframe is asked for if it does not come.
+    pub(super) gap: Option<(u16, Instant)>,
+    bytes: u64,
+    since: Option<Instant>,
+    kbps: u32,
+}
+
+impl Incoming {
+    /// The unwrapped number of a packet, the same whichever way it came; `None` for one that came before.
+    pub(super) fn take(&mut self, now: Instant, stream: u32, seq: u16, bytes: usize) -> Option<u64> {
+        let at = self.streams.iter().position(|(known, ..)| *known == stream);
+        let at = at.unwrap_or_else(|| {
+            if self.streams.is_full() {
+                self.streams.remove(0);
+            }
+            self.streams.push((stream, Unwrapper::default(), Box::default()));
+            self.streams.len() - 1
+        });
+        let silent = self.last.is_some_and(|last| now.saturating_duration_since(last) > SILENCE);
+        let (_, unwrapper, window) = self.streams.get_mut(at)?;
+        let seq = if silent { unwrapper.restart(seq) } else { unwrapper.unwrap(seq) };
+        if !window.insert(seq) {
+            return None;
+        }
+        self.last = Some(now);
+        self.count(now, bytes);
+        Some(seq)
+    }
+
+    /// The numbering and the highest number that came.
+    pub(super) fn have(&self) -> Option<(u32, u16)> {
+        let (stream, unwrapper, _) = self.streams.last()?;
+        Some((*stream, unwrapper.highest()? as u16))
+    }
+
+    pub(super) fn flows(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now.saturating_duration_since(last) < FLOWS)
+    }
+
+    /// Of the last seconds.
+    pub(super) fn kbps(&self, now: Instant) -> u32 {
+        if self.flows(now) { self.kbps } else { 0 }
+    }
+
+    fn count(&mut self, now: Instant, bytes: usize) {
+        let since = *self.since.get_or_insert(now);
+        let passed = now.saturating_duration_since(since);
+        if passed >= Duration::from_secs(2) {
+            self.kbps = (self.bytes as f64 * 8.0 / 1_000.0 / passed.as_secs_f64()) as u32;
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Track {
+    pub(super) fn new(info: TrackInfo) -> Self {
+        let layers = info.layers.iter().take(Layer::MAX).map(|_| Incoming::default()).collect();
+        Self {
+            info,
+            from: None,
+            rooms: false,
+            wanted: LayerSet::EMPTY,
+            parent: None,
+            next: None,
+            children: FxHashMap::default(),
+            layers,
+            shunned: Vec::new(),
+            failures: 0,
+            retry_at: None,
+            better: None,
+            refresh_at: None,
+            expire_at: None,
+            told: Vec::new(),
+            due: None,
+        }
+    }
+
+    pub(super) fn layer_mut(&mut self, layer: Layer) -> Option<&mut Incoming> {
+        self.layers.get_mut(usize::from(layer.0))
+    }
+
+    /// Those who are asked for it: the parent, and who is to take over.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Parent> {
+        self.parent.iter().chain(&self.next)
+    }
+
+    /// When something about it is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let asked = |parent: &Parent| match parent.state {
+            State::Asked { until } => Some(until),
+            State::Up { .. } | State::Lost => None,
+        };
+        let takes_over = self.next.as_ref().and_then(|next| match next.state {
+            State::Up { since, .. } => Some(since + super::parent::OVERLAP),
+            State::Asked { .. } | State::Lost => None,
+        });
+        let gaps = self.layers.iter().filter_map(|layer| Some(layer.gap?.1));
+        let better = self.better.as_ref().map(|(_, at)| *at);
+        let others = [takes_over, self.retry_at, better, self.refresh_at, self.expire_at];
+        others.into_iter().flatten().chain(self.asked().filter_map(asked)).chain(gaps).min()
+    }
+}
