@@ -5,6 +5,7 @@
 //! it takes documents from neighbours as well, so that all of it is bounded.
 
 mod check;
+mod costs;
 mod document;
 mod finding;
 mod geo;
@@ -26,6 +27,9 @@ pub const MAX_REGIONS: usize = 256;
 
 /// Nodes that a document lists.
 pub const MAX_NODES: usize = 4_096;
+
+/// Parents of one region.
+pub const MAX_PARENTS: usize = 8;
 
 /// What one link may cost at most, so that sums over a way stay far from overflowing.
 pub const MAX_COST: u32 = 100_000_000;
