@@ -5,7 +5,7 @@ use super::timers::Wake;
 use super::{Conn, ConnId, Door, Hub};
 use crate::edge::media::Command;
 use crate::edge::message::{LeaveAction, LeaveReason, ServerMessage};
-use crate::id::MemberId;
+use crate::id::{MemberId, RoomId};
 
 /// How a member goes.
 #[derive(Debug)]
@@ -64,10 +64,11 @@ impl Hub {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Link::Away { announced, .. } = &mut member.link else { return };
         *announced = true;
-        if !member.hidden() {
-            let (room, body) = (member.room.clone(), member.updated());
+        let (room, body, hidden) = (member.room.clone(), member.updated(), member.hidden());
+        if !hidden {
             self.tell_room(&room, Some(id), body);
         }
+        self.mark(&room, id);
     }
 
     /// A session was held for as long as it is.
@@ -114,11 +115,29 @@ impl Hub {
         self.leave_room(&member, farewell.reason);
         self.leave_shard(&member, farewell.media_gone);
         if !farewell.keep_room && self.rooms.get(&member.room).is_some_and(|room| room.by_identity.is_empty()) {
-            self.rooms.remove(&member.room);
-            self.timers.clear_room(&member.room);
+            self.close_room(&member.room, farewell.reason);
+        } else if let Some(relay) = &mut self.relay {
+            relay.mark(&member.room, id, farewell.reason);
         }
         self.counters.leaves += 1;
         tracing::info!(room = %member.room, member = %id, reason = ?farewell.reason, "left");
+    }
+
+    /// Forgets a room that has no members here.
+    fn close_room(&mut self, id: &RoomId, reason: LeaveReason) {
+        let Some(room) = self.rooms.remove(id) else { return };
+        self.timers.clear_room(id);
+        // What is left is of other nodes, and only the cascade's shard still knows it.
+        for track in &room.tracks {
+            self.tracks.remove(&track.info.id);
+            if let Some(relay) = &self.relay {
+                let command = Command::RemoveTrack { track: track.info.id };
+                self.out.push(super::Output::Media { shard: relay.shard, command });
+            }
+        }
+        if let Some(span) = room.span {
+            self.detach(id, span, reason);
+        }
     }
 
     fn leave_room(&mut self, member: &Member, reason: LeaveReason) {

@@ -50,7 +50,8 @@ impl Hub {
         let access = token::verify(&self.config.keys, &hello.token, self.unix_ms() / 1000, self.config.max_token_ttl)
             .map_err(|error| Refusal::new(ErrorCode::Unauthorized, error.to_string()))?;
         let old = self.rooms.get(&access.room).and_then(|room| room.by_identity.get(&access.identity)).copied();
-        self.check_space(&access, old.is_some())?;
+        let elsewhere = self.rooms.get(&access.room).and_then(|room| room.span.as_ref()?.latest(&access.identity));
+        self.check_space(&access, old.is_some() || elsewhere.is_some())?;
 
         if let Some(old) = old {
             self.counters.replaced += 1;
@@ -79,7 +80,7 @@ impl Hub {
             return full("this server is full of members", limits.members);
         }
         match self.rooms.get(&access.room) {
-            Some(room) if room.members.len() >= limits.room_members => full("the room is full", limits.room_members),
+            Some(room) if room.count() >= limits.room_members => full("the room is full", limits.room_members),
             None if self.rooms.len() >= limits.rooms => full("this server is full of rooms", limits.rooms),
             _ => Ok(()),
         }
@@ -92,14 +93,19 @@ impl Hub {
             id = MemberId::random(&mut self.rng);
         }
         let (session, secret) = Session::new(&self.config.limits, &mut self.rng);
+        let access_room = access.room.clone();
         let now = self.now;
         let most = self.config.limits.room_members_per_shard;
-        let mut room = self.rooms.remove(&access.room).unwrap_or_else(|| Room::new(access.room.clone(), now));
+        let mut room = self.rooms.remove(&access.room).unwrap_or_else(|| Room::new(access.room.clone(), now, self.new_span()));
         let shard = room.place(most, &self.loads);
         let endpoint = self.config.endpoints.get(usize::from(shard.0)).cloned();
         let endpoint = endpoint.ok_or_else(|| Refusal::new(ErrorCode::Internal, "this server has no media thread"))?;
         room.members.push(id);
         room.by_identity.insert(access.identity.clone(), id);
+        // The newest session of an identity stays; this one is newer than all that are known.
+        let stamp =
+            room.span.as_ref().and_then(|span| span.latest(&access.identity)).map_or(0, |known| known.saturating_add(1));
+        let stamp = stamp.max(self.unix_ms());
         let first_here = *room.shards.entry(shard).and_modify(|members| *members += 1).or_insert(1) == 1;
         let known: Vec<_> = if first_here { room.tracks.iter().map(|t| room.spec(t, shard)).collect() } else { Vec::new() };
         self.rooms.insert(access.room.clone(), room);
@@ -123,6 +129,7 @@ impl Hub {
             hand: false,
             options,
             joined: now,
+            stamp,
             session,
             link: Link::Online(conn),
             media: Media::Idle,
@@ -138,6 +145,7 @@ impl Hub {
             view_sent: None,
             quality: None,
             quality_told: None,
+            quality_shared: None,
             knows_quality: false,
             rates: Rates::new(now),
             strikes: 0,
@@ -146,6 +154,7 @@ impl Hub {
         self.members.insert(id, member);
         self.timers.clear(&Wake::Hello(conn));
         self.conns.insert(conn, Conn::Joined(id));
+        self.mark(&access_room, id);
         Ok((id, secret))
     }
 
@@ -166,7 +175,10 @@ impl Hub {
         let Some(room) = self.rooms.get(&member.room) else { return };
         let others = room.members.iter().filter(|other| **other != id).filter_map(|other| self.members.get(other));
         let peers = others.filter(|other| !other.hidden());
-        let peers = peers.map(|other| other.peer(&self.config.node, &self.config.region, room.tracks_of(other.id))).collect();
+        let peers = peers.map(|other| other.peer(&self.config.node, &self.config.region, room.tracks_of(other.id)));
+        let elsewhere = room.span.iter().flat_map(|span| span.elsewhere()).filter(|(_, _, card)| !card.hidden);
+        let elsewhere = elsewhere.map(|(node, region, card)| card.peer(node, region, room.tracks_of(card.id)));
+        let peers = peers.chain(elsewhere).collect();
         let mine = |pid: MemberId| pid == id;
         let chat = room.chat.iter().filter(|chat| chat.to.is_none_or(mine) || mine(chat.from)).cloned().collect();
         let limits = &self.config.limits;
@@ -184,7 +196,7 @@ impl Hub {
             chat,
             ice_servers: self.config.ice_servers.clone(),
             edge: Edge { id: self.config.node.clone(), region: self.config.region.clone() },
-            edges: Vec::new(),
+            edges: self.edges.to_vec(),
             ping_ms: millis(limits.ping),
             resume_ms: millis(limits.resume),
             limits: Limits {
@@ -246,7 +258,9 @@ impl Hub {
             if !member.hidden() {
                 self.tell_room(&room, Some(id), body);
             }
+            self.mark(&room, id);
         }
+        self.offer_move(id);
         true
     }
 
@@ -264,8 +278,8 @@ impl Hub {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(room) = self.rooms.get(&member.room) else { return };
         let bound: Vec<_> = member.slots.bindings().map(|(_, mid, track)| (mid.to_owned(), track)).collect();
-        for (mid, track) in bound {
-            member.tell(ServerMessage::Bind { mid, track }, &mut self.out);
+        for (mid, track) in &bound {
+            member.tell(ServerMessage::Bind { mid: mid.clone(), track: *track }, &mut self.out);
         }
         for track in room.tracks.iter().filter(|track| track.owner == id) {
             if let Some(active) = track.active.clone() {
@@ -275,6 +289,9 @@ impl Hub {
         member.knows_quality = false;
         member.asked = (0, 0);
         self.timers.arm(Wake::Slots(id), self.now);
+        for track in bound.into_iter().filter_map(|(_, track)| track) {
+            self.tell_path(id, track);
+        }
     }
 
     /// Sees to it that a token is refreshed well before it ends.

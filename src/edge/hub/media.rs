@@ -9,7 +9,7 @@ use super::farewell::Farewell;
 use super::member::{Link, Media, Member};
 use super::speakers;
 use super::timers::Wake;
-use super::{Hub, Output};
+use super::{Hub, Output, TrackPlace};
 use crate::edge::media::{CloseReason, Command, Event, Quality, StreamState};
 use crate::edge::message::{LeaveAction, LeaveReason, PeerQuality, QualityKind, ServerMessage, StreamStateKind};
 use crate::id::{MemberId, RoomId, TrackId};
@@ -34,7 +34,9 @@ impl Hub {
                 }
             }
             Event::Data { member, label, binary, payload } => self.relay(member, &label, binary, &payload),
-            Event::Room { .. } | Event::Cluster { .. } | Event::Path { .. } => {}
+            Event::Room { from, room, body } => self.room_message(&from, &room, &body),
+            Event::Cluster { view } => self.cluster(view),
+            Event::Path { track, nodes } => self.path(track, nodes),
         }
     }
 
@@ -67,8 +69,8 @@ impl Hub {
     }
 
     fn layers_wanted(&mut self, id: TrackId, layers: LayerSet) {
-        let Some(owner) = self.tracks.get(&id) else { return };
-        let Some(member) = self.members.get_mut(owner) else { return };
+        let Some(place) = self.tracks.get(&id) else { return };
+        let Some(member) = self.members.get_mut(&place.owner) else { return };
         let Some(track) = self.rooms.get_mut(&member.room).and_then(|room| room.track_mut(id)) else { return };
         let rid = |layer: Layer| track.layers.get(usize::from(layer.0)).map(|info| info.rid.as_deref().unwrap_or_default());
         let active: Vec<String> = layers.iter().filter_map(rid).map(str::to_owned).collect();
@@ -93,12 +95,12 @@ impl Hub {
 
     fn levels(&mut self, levels: &[(TrackId, u8)]) {
         for &(track, level) in levels {
-            let Some(&owner) = self.tracks.get(&track) else { continue };
-            let Some(room) = self.members.get(&owner).and_then(|member| self.rooms.get_mut(&member.room)) else { continue };
+            let Some(TrackPlace { room, owner }) = self.tracks.get(&track) else { continue };
+            let Some(room) = self.rooms.get_mut(room) else { continue };
             if room.track(track).is_some_and(|track| track.info.muted) {
                 continue;
             }
-            room.speakers.heard(self.now, track, owner, level);
+            room.speakers.heard(self.now, track, *owner, level);
             let at = room.speakers_decided.map_or(self.now, |at| self.now.max(at + speakers::INTERVAL));
             self.timers.arm(Wake::Speakers(room.id.clone()), at);
         }
@@ -123,7 +125,7 @@ impl Hub {
 
     /// Tells everybody whose quality changed, each how it is itself, and a newcomer all of it.
     pub(super) fn tell_quality(&mut self, id: &RoomId) {
-        let Some(room) = self.rooms.get(id) else { return };
+        let Some(room) = self.rooms.get_mut(id) else { return };
         let (mut all, mut changed) = (Vec::new(), Vec::new());
         for member in &room.members {
             let Some(member) = self.members.get_mut(member) else { continue };
@@ -131,6 +133,20 @@ impl Hub {
             let rated = rate(member, quality);
             if member.quality_told != Some(rated.q) {
                 member.quality_told = Some(rated.q);
+                changed.push(rated.clone());
+                if let Some(relay) = &mut self.relay {
+                    member.quality_shared = Some(rated.clone());
+                    relay.mark(id, member.id, LeaveReason::Left);
+                }
+            }
+            all.push(rated);
+        }
+        let news = std::mem::take(&mut room.quality_news);
+        for (_, _, card) in room.span.iter().flat_map(|span| span.elsewhere()) {
+            let Some(quality) = card.quality.as_ref().filter(|_| !card.hidden) else { continue };
+            // Another node's figures are its own; who they are of is not.
+            let rated = sane(PeerQuality { pid: card.id, ..quality.clone() });
+            if news.contains(&card.id) {
                 changed.push(rated.clone());
             }
             all.push(rated);
@@ -162,6 +178,14 @@ impl Hub {
             self.counters.data_dropped += 1;
             return;
         }
+        let room = room.id.clone();
+        self.deliver(&room, from, label, binary, payload);
+        self.pass_data(&room, from, label, binary, payload);
+    }
+
+    /// Gives a data channel message to the members here.
+    pub(super) fn deliver(&mut self, room: &RoomId, from: MemberId, label: &Arc<str>, binary: bool, payload: &Bytes) {
+        let Some(room) = self.rooms.get(room) else { return };
         for id in room.members.iter().filter(|id| **id != from) {
             let Some(member) = self.members.get(id) else { continue };
             if member.subscribes() && matches!(member.media, Media::Up) {
@@ -171,6 +195,11 @@ impl Hub {
             }
         }
     }
+}
+
+/// Figures as the formula below could give them.
+fn sane(quality: PeerQuality) -> PeerQuality {
+    PeerQuality { score: quality.score.max(1.0).min(5.0), loss: quality.loss.max(0.0).min(1.0), ..quality }
 }
 
 /// A transport in the terms people know. The score follows ITU-T G.107's way from delay and loss to a mean opinion: nothing

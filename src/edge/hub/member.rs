@@ -12,10 +12,12 @@ use rustc_hash::FxHashMap;
 use super::bucket::Bucket;
 use super::limits::Limits;
 use super::outbox::Outbox;
+use super::relay::Card;
+use super::room::Room;
 use super::slots::SlotTable;
 use super::{ConnId, Output};
 use crate::edge::media::Quality;
-use crate::edge::message::{Options, Peer, QualityKind, ServerFrame, ServerMessage, Track, ViewItem};
+use crate::edge::message::{Options, Peer, PeerQuality, QualityKind, ServerFrame, ServerMessage, Track, ViewItem};
 use crate::edge::negotiate::Negotiator;
 use crate::edge::token::Access;
 use crate::id::{MemberId, NodeId, RegionId, RoomId, ShardId, TrackId};
@@ -32,6 +34,8 @@ pub(super) struct Member {
     pub(super) hand: bool,
     pub(super) options: Options,
     pub(super) joined: Instant,
+    /// When the session began, in milliseconds since the epoch, and after every other that is known of its identity.
+    pub(super) stamp: u64,
     pub(super) session: Session,
     pub(super) link: Link,
     pub(super) media: Media,
@@ -52,6 +56,8 @@ pub(super) struct Member {
     pub(super) view_sent: Option<Instant>,
     pub(super) quality: Option<Quality>,
     pub(super) quality_told: Option<QualityKind>,
+    /// As other nodes were told; only when its kind changes.
+    pub(super) quality_shared: Option<PeerQuality>,
     /// It was told the whole room's quality once.
     pub(super) knows_quality: bool,
     pub(super) rates: Rates,
@@ -213,6 +219,23 @@ impl Member {
             hand: self.hand,
             away: self.away(),
             tracks,
+        }
+    }
+
+    /// As other nodes know it.
+    pub(super) fn card(&self, room: &Room) -> Card {
+        Card {
+            id: self.id,
+            identity: self.access.identity.clone(),
+            stamp: self.stamp,
+            name: self.name.clone(),
+            attrs: self.attrs.clone(),
+            hand: self.hand,
+            away: self.away(),
+            hidden: self.hidden(),
+            admin: self.access.grants.admin,
+            tracks: room.tracks_of(self.id),
+            quality: self.quality_shared.clone(),
         }
     }
 

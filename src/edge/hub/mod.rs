@@ -10,6 +10,7 @@
 //! ```
 
 mod bucket;
+mod edges;
 mod farewell;
 mod join;
 mod limits;
@@ -18,6 +19,7 @@ mod member;
 mod outbox;
 mod publish;
 mod receive;
+mod relay;
 mod request;
 mod room;
 mod slots;
@@ -39,11 +41,12 @@ pub use limits::Limits;
 pub use snapshot::{Counters, MemberSnapshot, RoomSnapshot, Snapshot};
 
 use super::media::{Command, Event};
-use super::message::{ClientFrame, ErrorCode, IceServer, LeaveAction, LeaveReason, ServerFrame, ServerMessage};
+use super::message::{ClientFrame, EdgeAddress, ErrorCode, IceServer, LeaveAction, LeaveReason, ServerFrame, ServerMessage};
 use super::negotiate::MediaEndpoint;
 use crate::config::Keys;
 use crate::id::{MemberId, NodeId, RegionId, RoomId, ShardId, TrackId};
 use member::Member;
+use relay::Relay;
 use room::Room;
 use timers::{Timers, Wake};
 
@@ -61,6 +64,10 @@ pub struct Config {
     pub max_token_ttl: Duration,
     /// One per shard, in order of their ids.
     pub endpoints: Vec<Arc<MediaEndpoint>>,
+    /// The cascade's shard, which ties this node's rooms to those of others; `None` for a node on its own.
+    pub cascade: Option<ShardId>,
+    /// How long members have to move elsewhere when this node is drained.
+    pub drain: Duration,
     pub ice_servers: Vec<IceServer>,
     pub limits: Limits,
 }
@@ -80,7 +87,7 @@ pub enum Input {
     Media { event: Event },
     /// The operator removes a member.
     Remove { member: MemberId },
-    /// Nobody new is let in; who is here stays.
+    /// Nobody new is let in; who is here stays, and is asked to move where there is another edge.
     Drain,
     /// Every session ends now. `message` is shown to people.
     Shutdown { message: String },
@@ -137,17 +144,28 @@ pub struct Hub {
     /// An instant and the time of day it had, in milliseconds since the epoch.
     clock: (Instant, u64),
     door: Door,
+    drained_at: Option<Instant>,
     conns: FxHashMap<ConnId, Conn>,
     members: FxHashMap<MemberId, Member>,
     sessions: FxHashMap<String, MemberId>,
     rooms: BTreeMap<RoomId, Room>,
-    /// Who publishes a track.
-    tracks: FxHashMap<TrackId, MemberId>,
+    /// Who publishes a track, and where.
+    tracks: FxHashMap<TrackId, TrackPlace>,
     /// Members per shard.
     loads: Vec<usize>,
     timers: Timers,
     counters: Counters,
+    relay: Option<Relay>,
+    edges: Arc<[EdgeAddress]>,
     out: Vec<Output>,
+}
+
+/// Whose a track is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TrackPlace {
+    room: RoomId,
+    /// Here or at another node.
+    owner: MemberId,
 }
 
 impl Hub {
@@ -155,12 +173,14 @@ impl Hub {
     /// drawn from it.
     pub fn new(config: Config, now: Instant, unix_ms: u64, seed: [u8; 32]) -> Self {
         let loads = vec![0; config.endpoints.len()];
+        let relay = config.cascade.map(|shard| Relay::new(shard, &config));
         Self {
             config,
             rng: StdRng::from_seed(seed),
             now,
             clock: (now, unix_ms),
             door: Door::Open,
+            drained_at: None,
             conns: FxHashMap::default(),
             members: FxHashMap::default(),
             sessions: FxHashMap::default(),
@@ -169,6 +189,8 @@ impl Hub {
             loads,
             timers: Timers::default(),
             counters: Counters::default(),
+            relay,
+            edges: Arc::from([]),
             out: Vec::new(),
         }
     }
@@ -184,12 +206,11 @@ impl Hub {
             Input::Media { event } => self.media_event(event),
             Input::Remove { member } => self.remove_by_operator(member),
             Input::Drain => {
-                if self.door == Door::Open {
-                    self.door = Door::Draining;
-                }
+                self.drain();
             }
             Input::Shutdown { message } => self.shutdown(&message),
         }
+        self.settle();
         out.append(&mut self.out);
     }
 
@@ -215,8 +236,11 @@ impl Hub {
                 Wake::Token(member) => self.refresh_token(member),
                 Wake::Speakers(room) => self.tell_speakers(&room),
                 Wake::Quality(room) => self.tell_quality(&room),
+                Wake::Span(room) => self.tend_span(&room),
+                Wake::Home(room) => self.tend_home(&room),
             }
         }
+        self.settle();
         out.append(&mut self.out);
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::member::{Media, Member};
 use super::room::{Room, RoomTrack};
-use super::{Hub, Refusal};
+use super::{Hub, Refusal, TrackPlace};
 use crate::edge::media::Command;
 use crate::edge::message::{ErrorCode, MidBinding, PublishedLayer, PublishedTrack, ServerMessage, Track};
 use crate::edge::negotiate::{Negotiated, OfferedTrack};
@@ -64,6 +64,7 @@ impl Hub {
                 self.set_muted(&room, track_id, track.muted);
             }
         }
+        self.mark(&room, id);
         self.deal_room(&room);
         Ok(())
     }
@@ -141,9 +142,17 @@ impl Hub {
                 muted: said.muted,
                 layers: layers.iter().map(published_layer).collect(),
             };
-            self.tracks.insert(offered.track, id);
-            let track = RoomTrack { info: info.clone(), owner: id, shard: member.shard, layers: layers.clone(), active: None };
-            for &shard in room.shards.keys() {
+            self.tracks.insert(offered.track, TrackPlace { room: room.id.clone(), owner: id });
+            let track = RoomTrack {
+                info: info.clone(),
+                owner: id,
+                shard: member.shard,
+                remote: None,
+                layers: layers.clone(),
+                active: None,
+                path: Vec::new(),
+            };
+            for shard in room.told(self.config.cascade) {
                 let command = Command::AddTrack { track: room.spec(&track, shard) };
                 self.out.push(super::Output::Media { shard, command });
             }
@@ -161,6 +170,7 @@ impl Hub {
             self.command(shard, Command::Bind { member: id, slot, track: None });
         }
         let changes = self.deal(id);
+        let bound: Vec<TrackId> = changes.iter().filter_map(|change| change.track).collect();
         let Some(member) = self.members.get_mut(&id) else { return };
         let unseen = !changes.is_empty() && !member.options.adaptive;
         for change in changes {
@@ -175,6 +185,9 @@ impl Hub {
         let received = member.slots.bindings().map(|(_, mid, track)| MidBinding { mid: mid.to_owned(), track, cid: None });
         let mids = published.chain(received).collect();
         member.tell(ServerMessage::Answer { neg, sdp: found.answer, mids }, &mut self.out);
+        for track in bound {
+            self.tell_path(id, track);
+        }
         if unseen {
             self.send_view(id);
         }
@@ -203,7 +216,7 @@ impl Hub {
                 }
             }
         }
-        let shards: Vec<_> = room.shards.keys().copied().collect();
+        let shards = room.told(self.config.cascade);
         for &track in gone {
             if told {
                 self.tell_room(room_id, Some(owner), ServerMessage::TrackRemoved { pid: owner, track });
@@ -223,6 +236,7 @@ impl Hub {
         member.published.retain(|_, own| *own != track);
         let room = member.room.clone();
         self.withdraw(&room, id, &BTreeSet::from([track]), true);
+        self.mark(&room, id);
         Ok(())
     }
 
@@ -247,15 +261,18 @@ impl Hub {
             return;
         }
         track.info.muted = muted;
-        let owner = track.owner;
+        let (owner, local) = (track.owner, track.remote.is_none());
         if muted {
             room.speakers.silence(id);
         }
-        let shards: Vec<_> = room.shards.keys().copied().collect();
+        let shards = room.told(self.config.cascade);
         for shard in shards {
             self.command(shard, Command::Mute { track: id, muted });
         }
         self.tell_room(room_id, Some(owner), ServerMessage::TrackMuted { pid: owner, track: id, muted });
+        if local {
+            self.mark(room_id, owner);
+        }
     }
 }
 
@@ -267,7 +284,7 @@ fn offered(room: &Room, member: &Member, said: &PublishedTrack, rng: &mut impl r
     OfferedTrack { mid: said.mid.clone(), track, kind: said.kind, layers: said.layers.iter().map(layer_info).collect() }
 }
 
-fn layer_info(said: &PublishedLayer) -> LayerInfo {
+pub(super) fn layer_info(said: &PublishedLayer) -> LayerInfo {
     LayerInfo {
         rid: said.rid.as_deref().map(Into::into),
         width: said.w,

@@ -29,6 +29,7 @@ impl Hub {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(room) = self.rooms.get(&member.room) else { return };
         let changed = !changes.is_empty();
+        let bound: Vec<TrackId> = changes.iter().filter_map(|change| change.track).collect();
         for Change { slot, mid, track } in changes {
             let command = Command::Bind { member: id, slot, track };
             self.out.push(Output::Media { shard: member.shard, command });
@@ -40,7 +41,11 @@ impl Hub {
             let body = ServerMessage::NeedSlots { audio: count(audio), video: count(video) };
             member.tell(body, &mut self.out);
         }
-        if changed && !member.options.adaptive {
+        let unseen = changed && !member.options.adaptive;
+        for track in bound {
+            self.tell_path(id, track);
+        }
+        if unseen {
             self.send_view(id);
         }
     }

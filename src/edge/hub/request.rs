@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use rand::RngExt;
+
 use super::farewell::Farewell;
 use super::join::Hello;
 use super::publish::Offer;
 use super::{Conn, ConnId, Hub, Refusal};
 use crate::edge::message::{AdminOp, Chat, ClientFrame, ClientMessage, ErrorCode, LeaveAction, LeaveReason, ServerMessage};
 use crate::edge::token::MAX_TEXT;
-use crate::id::{MemberId, TrackId};
+use crate::id::{MemberId, RoomId, TrackId};
 use crate::rtp::Kind;
 
 impl Hub {
@@ -111,7 +113,7 @@ impl Hub {
         if !member.rates.chats.take(self.now, 1.0) {
             return Err(Refusal::new(ErrorCode::RateLimited, "too many chat messages; wait a second"));
         }
-        if to.is_some_and(|to| !room.members.contains(&to)) {
+        if to.is_some_and(|to| !room.has(to)) {
             return Err(Refusal::new(ErrorCode::NotFound, "that member is not in the room"));
         }
         let text = clean(text, true);
@@ -120,24 +122,29 @@ impl Hub {
         }
         room.chats += 1;
         let chat = Chat { id: format!("c{}", room.chats), cid, from: id, name: member.name.clone(), to, text, at };
-        room.chat.push_back(chat.clone());
-        if room.chat.len() > limits.chat_kept {
-            room.chat.pop_front();
+        let id = room.id.clone();
+        if room.span.is_some() {
+            // Unique at all nodes.
+            let chat = Chat { id: format!("c{:016x}", self.rng.random::<u64>()), ..chat };
+            return self.say_line(&id, chat);
         }
-        let room = member.room.clone();
-        match to {
-            None => self.tell_room(&room, None, ServerMessage::Chat(chat)),
-            Some(to) => {
-                let mut both = vec![id, to];
-                both.dedup();
-                for id in both {
-                    if let Some(member) = self.members.get_mut(&id) {
-                        member.tell(ServerMessage::Chat(chat.clone()), &mut self.out);
-                    }
-                }
+        room.keep_line(chat.clone(), limits.chat_kept);
+        self.tell_line(&id, chat);
+        Ok(())
+    }
+
+    /// Tells a line of chat to those here whom it is for.
+    pub(super) fn tell_line(&mut self, room: &RoomId, chat: Chat) {
+        let Some(to) = chat.to else {
+            return self.tell_room(room, None, ServerMessage::Chat(chat));
+        };
+        let mut both = vec![chat.from, to];
+        both.dedup();
+        for id in both {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.tell(ServerMessage::Chat(chat.clone()), &mut self.out);
             }
         }
-        Ok(())
     }
 
     fn react(&mut self, id: MemberId, emoji: &str) -> Result<(), Refusal> {
@@ -158,6 +165,7 @@ impl Hub {
         }
         let room = member.room.clone();
         self.tell_room(&room, Some(id), ServerMessage::React { from: id, emoji: emoji.to_owned() });
+        self.pass_reaction(&room, id, emoji);
         Ok(())
     }
 
@@ -206,8 +214,16 @@ impl Hub {
         let room_id = member.room.clone();
         let Some(room) = self.rooms.get(&room_id) else { return Ok(()) };
         if !room.members.contains(&target) {
-            return Err(Refusal::new(ErrorCode::NotFound, "that member is not in the room"));
+            let elsewhere = self.admin_elsewhere(&room_id, id, op, target);
+            return elsewhere.unwrap_or_else(|| Err(Refusal::new(ErrorCode::NotFound, "that member is not in the room")));
         }
+        self.administer(&room_id, id, op, target);
+        Ok(())
+    }
+
+    /// Does what an admin, here or elsewhere, wants with a member here.
+    pub(super) fn administer(&mut self, room_id: &RoomId, by: MemberId, op: AdminOp, target: MemberId) {
+        let Some(room) = self.rooms.get(room_id) else { return };
         match op {
             AdminOp::Mute => {
                 let loud = room
@@ -216,9 +232,9 @@ impl Hub {
                     .filter(|track| track.owner == target && track.info.kind == Kind::Audio && !track.info.muted);
                 let loud: Vec<TrackId> = loud.map(|track| track.info.id).collect();
                 for track in loud {
-                    self.set_muted(&room_id, track, true);
+                    self.set_muted(room_id, track, true);
                     if let Some(target) = self.members.get_mut(&target) {
-                        target.tell(ServerMessage::MuteRequest { track, by: id }, &mut self.out);
+                        target.tell(ServerMessage::MuteRequest { track, by }, &mut self.out);
                     }
                 }
             }
@@ -234,7 +250,6 @@ impl Hub {
                 }
             }
         }
-        Ok(())
     }
 
     /// A member that is about to change what others see of it, if it may.
@@ -255,6 +270,7 @@ impl Hub {
         if let Some(member) = self.members.get(&id) {
             let (room, body) = (member.room.clone(), member.updated());
             self.tell_room(&room, None, body);
+            self.mark(&room, id);
         }
     }
 }

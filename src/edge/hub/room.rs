@@ -1,13 +1,14 @@
-//! One room: its members in order of their arrival, its tracks in order of their publishing, its newest chat, its speakers.
-//! Owns the tables; `edge::hub` keeps them true.
+//! One room: its members here in order of their arrival, its tracks in order of their publishing, its newest chat, its
+//! speakers. Owns the tables; `edge::hub` keeps them true.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::relay::Span;
 use super::speakers::Speakers;
 use crate::edge::media::{Origin, TrackSpec};
 use crate::edge::message::{Chat, Track};
-use crate::id::{Identity, MemberId, RoomId, ShardId, TrackId};
+use crate::id::{Identity, MemberId, NodeId, RoomId, ShardId, TrackId};
 use crate::rtp::LayerInfo;
 
 /// A call.
@@ -21,6 +22,10 @@ pub(super) struct Room {
     pub(super) shards: BTreeMap<ShardId, usize>,
     pub(super) chat: VecDeque<Chat>,
     pub(super) chats: u64,
+    /// What it has to do with other nodes, unless this one is on its own.
+    pub(super) span: Option<Span>,
+    /// Members at other nodes whose quality changed and was not told.
+    pub(super) quality_news: BTreeSet<MemberId>,
     pub(super) speakers: Speakers,
     pub(super) speakers_decided: Option<Instant>,
     pub(super) opened: Instant,
@@ -31,14 +36,19 @@ pub(super) struct Room {
 pub(super) struct RoomTrack {
     pub(super) info: Track,
     pub(super) owner: MemberId,
+    /// The shard its packets come from.
     pub(super) shard: ShardId,
+    /// The node its owner is at and which run of it, if it is another one.
+    pub(super) remote: Option<(NodeId, u64)>,
     pub(super) layers: Vec<LayerInfo>,
     /// The rids somebody watches, once the publisher was told.
     pub(super) active: Option<Vec<String>>,
+    /// The way by which it comes from another node.
+    pub(super) path: Vec<NodeId>,
 }
 
 impl Room {
-    pub(super) fn new(id: RoomId, now: Instant) -> Self {
+    pub(super) fn new(id: RoomId, now: Instant, span: Option<Span>) -> Self {
         Self {
             id,
             members: Vec::new(),
@@ -47,6 +57,8 @@ impl Room {
             shards: BTreeMap::new(),
             chat: VecDeque::new(),
             chats: 0,
+            span,
+            quality_news: BTreeSet::new(),
             speakers: Speakers::default(),
             speakers_decided: None,
             opened: now,
@@ -68,7 +80,11 @@ impl Room {
 
     /// A track as `shard` must know it.
     pub(super) fn spec(&self, track: &RoomTrack, shard: ShardId) -> TrackSpec {
-        let origin = if shard == track.shard { Origin::Member(track.owner) } else { Origin::Shard(track.shard) };
+        let origin = match &track.remote {
+            _ if shard != track.shard => Origin::Shard(track.shard),
+            Some((node, incarnation)) => Origin::Node { node: node.clone(), incarnation: *incarnation },
+            None => Origin::Member(track.owner),
+        };
         TrackSpec {
             id: track.info.id,
             room: self.id.clone(),
@@ -77,6 +93,33 @@ impl Room {
             layers: track.layers.clone(),
             muted: track.info.muted,
             origin,
+        }
+    }
+
+    /// The shards that know the room's tracks: those with members of it, and the cascade's.
+    pub(super) fn told(&self, cascade: Option<ShardId>) -> Vec<ShardId> {
+        self.shards.keys().copied().chain(cascade).collect()
+    }
+
+    /// Whether a member is in the room, at whatever node.
+    pub(super) fn has(&self, id: MemberId) -> bool {
+        self.members.contains(&id) || self.span.as_ref().is_some_and(|span| span.find(id).is_some())
+    }
+
+    /// How many members it has, at all nodes that are known.
+    pub(super) fn count(&self) -> usize {
+        self.members.len() + self.span.as_ref().map_or(0, Span::count)
+    }
+
+    /// Keeps a line of chat for newcomers, in the order of all nodes where there are several.
+    pub(super) fn keep_line(&mut self, line: Chat, most: usize) {
+        let at = match &self.span {
+            Some(_) => self.chat.partition_point(|kept| (kept.at, &kept.id) < (line.at, &line.id)),
+            None => self.chat.len(),
+        };
+        self.chat.insert(at, line);
+        if self.chat.len() > most {
+            self.chat.pop_front();
         }
     }
 
@@ -97,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_room_stays_on_its_shard_until_that_has_enough_of_it() {
-        let mut room = Room::new(RoomId::new("r"), Instant::now());
+        let mut room = Room::new(RoomId::new("r"), Instant::now(), None);
         assert_eq!(room.place(2, &[5, 3, 4]), ShardId(1), "a new room goes where there is least");
         room.shards.insert(ShardId(0), 1);
         assert_eq!(room.place(2, &[5, 3, 4]), ShardId(0));

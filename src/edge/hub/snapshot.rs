@@ -24,6 +24,10 @@ pub struct Snapshot {
 pub struct RoomSnapshot {
     pub id: RoomId,
     pub age_s: u64,
+    /// The node that orders the room, where there are several.
+    pub home: Option<NodeId>,
+    /// Members at other nodes.
+    pub elsewhere: usize,
     pub members: Vec<MemberSnapshot>,
 }
 
@@ -111,6 +115,13 @@ impl Hub {
             })
         });
         let age = self.now.saturating_duration_since(room.opened).as_secs();
-        Some(RoomSnapshot { id: room.id.clone(), age_s: age, members: members.collect() })
+        let span = room.span.as_ref();
+        Some(RoomSnapshot {
+            id: room.id.clone(),
+            age_s: age,
+            home: span.and_then(|span| span.home().cloned()),
+            elsewhere: span.map_or(0, |span| span.count()),
+            members: members.collect(),
+        })
     }
 }

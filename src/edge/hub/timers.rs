@@ -23,6 +23,10 @@ pub(super) enum Wake {
     Token(MemberId),
     Speakers(RoomId),
     Quality(RoomId),
+    /// A room has something to tell other nodes.
+    Span(RoomId),
+    /// A room of which this node is the home has something to forget.
+    Home(RoomId),
 }
 
 /// What wakes the hub, by time.
@@ -60,10 +64,11 @@ impl Timers {
         }
     }
 
-    /// Everything of a room.
+    /// Everything of a room's members.
     pub(super) fn clear_room(&mut self, room: &RoomId) {
         self.clear(&Wake::Speakers(room.clone()));
         self.clear(&Wake::Quality(room.clone()));
+        self.clear(&Wake::Span(room.clone()));
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

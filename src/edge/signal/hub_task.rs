@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::edge::hub::{self, ConnId, Hub, Input, Output, Snapshot};
 use crate::edge::media::{Command, Event};
-use crate::edge::message::ServerFrame;
+use crate::edge::message::{EdgeAddress, ServerFrame};
 use crate::id::{MemberId, ShardId};
 
 /// Inputs that are taken at once before outputs are carried out.
@@ -94,10 +94,11 @@ pub(super) fn start(
     shards: Vec<mpsc::Sender<Command>>,
     events: mpsc::Receiver<(ShardId, Event)>,
     asks: mpsc::Receiver<Ask>,
+    edges: watch::Sender<Arc<[EdgeAddress]>>,
 ) {
     let hub = Hub::new(config, Instant::now().into_std(), unix_ms(), rand::random());
     let deaf = vec![false; shards.len()];
-    tokio::spawn(Task { hub, shards, deaf, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
+    tokio::spawn(Task { hub, shards, deaf, edges, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
 }
 
 /// Milliseconds since the epoch.
@@ -111,6 +112,8 @@ struct Task {
     shards: Vec<mpsc::Sender<Command>>,
     /// By shard: it took nothing for [`SHARD_PATIENCE`], so it is not waited for until it takes something again.
     deaf: Vec<bool>,
+    /// For those who have not joined yet.
+    edges: watch::Sender<Arc<[EdgeAddress]>>,
     wires: FxHashMap<ConnId, Wire>,
     out: Vec<Output>,
 }
@@ -142,6 +145,13 @@ impl Task {
             if self.hub.deadline().is_some_and(|at| at <= now) {
                 self.hub.handle_timeout(now, &mut self.out);
             }
+            self.edges.send_if_modified(|known| {
+                let changed = !Arc::ptr_eq(known, self.hub.edges());
+                if changed {
+                    known.clone_from(self.hub.edges());
+                }
+                changed
+            });
             self.carry_out(now).await;
         }
     }

@@ -23,13 +23,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use hub_task::HubHandle;
 
 use super::hub::{self, ConnId, Limits};
 use super::media::{Command, Event};
-use super::message::{IceServer, SUBPROTOCOL};
+use super::message::{EdgeAddress, IceServer, SUBPROTOCOL};
 use super::negotiate::MediaEndpoint;
 use super::token::{self, Claims, MAX_JOIN_TTL};
 use crate::config::{Config, Keys};
@@ -51,6 +51,10 @@ pub struct SignalConfig {
     pub origins: Vec<String>,
     /// One per shard, in order of their ids.
     pub endpoints: Vec<Arc<MediaEndpoint>>,
+    /// The cascade's shard; `None` for a node on its own.
+    pub cascade: Option<ShardId>,
+    /// How long members have to move elsewhere when the node is drained.
+    pub drain: Duration,
     pub ice_servers: Vec<IceServer>,
     pub limits: Limits,
     /// Hands out tokens to whoever asks, signed with this API key. Only for development on one machine.
@@ -82,6 +86,8 @@ impl SignalConfig {
             max_token_ttl: Duration::from_secs(config.auth.max_ttl_s.into()),
             origins: config.http.origins.iter().map(|origin| origin.as_str().to_owned()).collect(),
             endpoints,
+            cascade: None,
+            drain: millis(config.node.drain_ms),
             ice_servers: Vec::new(),
             limits,
             dev_key,
@@ -90,7 +96,7 @@ impl SignalConfig {
 }
 
 /// Starts the hub's task; the routes and the handle reach it, and it ends when both are gone. `shards` are in order of their
-/// ids, `events` is what they report.
+/// ids, the cascade's after the ordinary ones; `events` is what they report.
 pub fn start(
     config: SignalConfig,
     shards: Vec<mpsc::Sender<Command>>,
@@ -101,6 +107,7 @@ pub fn start(
     let most = config.limits.sockets.min(Semaphore::MAX_PERMITS).min(1 << 30);
     let sockets = Arc::new(Semaphore::new(most));
     let handle = HubHandle::new(asks.clone(), Arc::clone(&sockets), most);
+    let (edges_known, edges) = watch::channel(Arc::from([]));
     let state = Arc::new(Edge {
         node: config.node.clone(),
         region: config.region.clone(),
@@ -112,6 +119,7 @@ pub fn start(
         next_conn: AtomicU64::new(0),
         sockets,
         asks,
+        edges,
     });
     let hub = hub::Config {
         node: config.node,
@@ -119,10 +127,12 @@ pub fn start(
         keys: config.keys,
         max_token_ttl: config.max_token_ttl,
         endpoints: config.endpoints,
+        cascade: config.cascade,
+        drain: config.drain,
         ice_servers: config.ice_servers,
         limits: config.limits,
     };
-    hub_task::start(hub, shards, events, asked);
+    hub_task::start(hub, shards, events, asked, edges_known);
     (routes(state), handle)
 }
 
@@ -140,6 +150,7 @@ struct Edge {
     /// One permit per open WebSocket.
     sockets: Arc<Semaphore>,
     asks: mpsc::Sender<Ask>,
+    edges: watch::Receiver<Arc<[EdgeAddress]>>,
 }
 
 fn routes(state: Arc<Edge>) -> Router {
@@ -181,9 +192,13 @@ async fn ice(State(edge): State<Arc<Edge>>) -> Response {
     Json(json!({ "ice_servers": edge.ice_servers })).into_response()
 }
 
-/// The edges a client may choose from: this one.
+/// The edges a client may choose from, this one first. One on its own does not know its URL.
 async fn edges(State(edge): State<Arc<Edge>>) -> Response {
-    Json(json!({ "edges": [{ "id": edge.node, "region": edge.region }] })).into_response()
+    let known = Arc::clone(&edge.edges.borrow());
+    if known.is_empty() {
+        return Json(json!({ "edges": [{ "id": edge.node, "region": edge.region }] })).into_response();
+    }
+    Json(json!({ "edges": *known })).into_response()
 }
 
 /// Who wants to try a room.

@@ -44,6 +44,8 @@ async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
         max_token_ttl: MAX_JOIN_TTL,
         origins: vec!["https://meet.example".into()],
         endpoints: vec![Arc::new(MediaEndpoint { shard: ShardId(0), candidates: vec![], fingerprint })],
+        cascade: None,
+        drain: Duration::from_secs(3),
         ice_servers: vec![],
         limits: Limits::default(),
         dev_key: None,

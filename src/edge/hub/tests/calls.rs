@@ -80,7 +80,7 @@ fn voices_and_faces_share_an_index_and_a_leaver_frees_its_slots() {
     world.follow(&mut dan);
     let bound = world.bound(&dan);
     assert_eq!(bound.len(), 6);
-    let owner = |track: Option<TrackId>| world.hub.tracks[&track.unwrap()];
+    let owner = |track: Option<TrackId>| world.hub.tracks[&track.unwrap()].owner;
     for index in 0..3 {
         assert_eq!(owner(bound[index].1), owner(bound[index + 3].1), "slot {index}");
     }

@@ -84,6 +84,8 @@ impl World {
             keys: keys(),
             max_token_ttl: Duration::from_secs(600),
             endpoints: (0..shards).map(endpoint).collect(),
+            cascade: None,
+            drain: Duration::from_secs(3),
             ice_servers: Vec::new(),
             limits,
         };
