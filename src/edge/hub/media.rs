@@ -199,7 +199,9 @@ impl Hub {
 
 /// Figures as the formula below could give them.
 fn sane(quality: PeerQuality) -> PeerQuality {
-    PeerQuality { score: quality.score.max(1.0).min(5.0), loss: quality.loss.max(0.0).min(1.0), ..quality }
+    // As below: `max` passes over what is not a number.
+    let (score, loss) = (quality.score.max(1.0).clamp(1.0, 5.0), quality.loss.max(0.0).clamp(0.0, 1.0));
+    PeerQuality { score, loss, ..quality }
 }
 
 /// A transport in the terms people know. The score follows ITU-T G.107's way from delay and loss to a mean opinion: nothing
