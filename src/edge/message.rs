@@ -318,8 +318,7 @@ pub enum ServerMessage {
         state: StreamStateKind,
         rid: Option<String>,
     },
-    /// The way by which a track that the client receives comes: this edge first, the publisher's last. Not told of tracks that
-    /// are published here; empty while there is no way.
+    /// How a track published elsewhere comes to the client: this edge first, the publisher's last; empty while it does not.
     Path {
         track: TrackId,
         nodes: Vec<Edge>,
@@ -328,8 +327,7 @@ pub enum ServerMessage {
     Edges {
         edges: Vec<EdgeAddress>,
     },
-    /// This edge is about to stop: join at `url` with the `token` that came just before, and let go of this session once the
-    /// other carries media. After the deadline the session ends with `leave`.
+    /// This edge is about to stop: join at `url` with the `token` that came just before. At the deadline comes `leave`.
     Migrate {
         url: String,
         deadline_ms: u32,
