@@ -19,12 +19,12 @@ const SLOT: Duration = Duration::from_millis(10);
 const SLOTS: usize = 64;
 
 /// Losses are counted over rounds of this, at least so many bytes each, and smoothed over some of them.
-const ROUND: Duration = Duration::from_millis(200);
+pub(super) const ROUND: Duration = Duration::from_millis(200);
 const ROUND_BYTES: u64 = 30 * 1_200;
 const SMOOTHING: f64 = 0.25;
 
-/// Half of the window that a path's own loss is the minimum of.
-const LOSS_HALF: Duration = Duration::from_secs(4);
+/// A loss that was found to be the path's own is forgiven for so long. Less tries more often, more takes a new congestion for it.
+const FORGIVEN: Duration = Duration::from_secs(10);
 
 /// A minimum over the last one to two halves.
 #[derive(Clone, Debug)]
@@ -165,12 +165,13 @@ pub(super) struct Loss {
     smoothed: f64,
     /// Of the last full round.
     last: f64,
-    own: WindowedMin<f64>,
+    /// What the path loses whatever is sent, and until when that is believed.
+    own: Option<(f64, Instant)>,
 }
 
 impl Loss {
     pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, acked: 0, lost: 0, smoothed: 0.0, last: 0.0, own: WindowedMin::new(now, LOSS_HALF) }
+        Self { since: now, acked: 0, lost: 0, smoothed: 0.0, last: 0.0, own: None }
     }
 
     pub(super) fn acked(&mut self, now: Instant, bytes: u64) {
@@ -190,7 +191,7 @@ impl Loss {
         }
         self.last = self.lost as f64 / all as f64;
         self.smoothed += (self.last - self.smoothed) * SMOOTHING;
-        self.own.sample(now, self.smoothed);
+        self.own = self.own.filter(|(_, until)| now < *until);
         (self.since, self.acked, self.lost) = (now, 0, 0);
     }
 
@@ -198,8 +199,17 @@ impl Loss {
         self.smoothed
     }
 
+    pub(super) fn last(&self) -> f64 {
+        self.last
+    }
+
+    /// What is lost now is the path's own.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        self.own = Some((self.smoothed.max(self.last), now + FORGIVEN));
+    }
+
     /// Loss beyond the path's own, in the last round as well as over the last ones.
     pub(super) fn excess(&self) -> f64 {
-        (self.smoothed.min(self.last) - self.own.get().unwrap_or(0.0)).max(0.0)
+        (self.smoothed.min(self.last) - self.own.map_or(0.0, |(own, _)| own)).max(0.0)
     }
 }

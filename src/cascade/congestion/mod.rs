@@ -46,7 +46,7 @@ const CALM: Duration = Duration::from_millis(10);
 const KEEP: f64 = 0.9;
 
 /// Share of the rate that is kept if the application left the link idle, when what was delivered says little.
-const KEEP_IDLE: f64 = 0.85;
+const KEEP_IDLE: f64 = 0.8;
 
 /// The least share of the rate that one cut leaves.
 const KEEP_LEAST: f64 = 0.25;
@@ -58,18 +58,35 @@ const DRAIN: f64 = 0.8;
 const GROWTH_START: f64 = 0.6;
 const GROWTH: f64 = 0.2;
 
+/// Growth is slow for so many loops of an empty queue: the queue after a cut is empty, too. More is fairer to others, and takes longer to find
+/// new capacity.
+const CALM_LOOPS: u32 = 4;
+
 /// Growth in one loop near the capacity: so many bytes more in flight, and such a share. More bytes make flows alike sooner.
 const STEP_BYTES: f64 = 1_300.0;
 const STEP_SHARE: f64 = 0.005;
 
-/// Loss beyond what the path loses anyway that counts as congestion by itself. Less yields to random loss.
-const HEAVY_LOSS: f64 = 0.1;
+/// Growth in one loop beside others that fill the queue.
+const STEP_COMPETING: f64 = 2_600.0;
+
+/// Loss beyond what the path loses anyway that is put to the trial. Less finds small buffers sooner, and lowers the rate more often on paths
+/// that lose at random.
+const SUSPECT_LOSS: f64 = 0.05;
+
+/// Share of the loss that must go away with the rate for the loss to be congestion's.
+const LOSS_CURED: f64 = 0.4;
+
+/// What is lost beyond this of what is sent is not made up for in the rate.
+const MADE_UP: f64 = 0.1;
 
 /// Loss that counts as congestion where a queue grows with it.
 const QUEUE_LOSS: f64 = 0.02;
 
 /// Cuts in a row that did not empty the queue before it is taken for somebody else's. More yields longer to other traffic.
 const VAIN_CUTS: u32 = 4;
+
+/// After so long with others the flow tries whether they are gone. Less tries more often, and gives way each time.
+const COMPETE: Duration = Duration::from_secs(4);
 
 /// Share of the rate that is kept at a loss while others hold the queue.
 const KEEP_COMPETING: f64 = 0.8;
@@ -104,8 +121,19 @@ enum State {
     Draining {
         until: Instant,
     },
-    /// Others hold the queue.
-    Competing,
+    /// Others hold the queue. After a while it is tried whether they are gone.
+    Competing {
+        since: Instant,
+    },
+}
+
+/// The rate was lowered to see whether a loss goes away with it.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    until: Instant,
+    /// As they were before.
+    loss: f64,
+    rate: f64,
 }
 
 /// One link's congestion state in one direction.
@@ -121,6 +149,9 @@ pub struct Controller {
     loss: Loss,
     decided: Instant,
     cut: Option<Instant>,
+    trial: Option<Trial>,
+    /// Since when there was room to grow.
+    calm: Option<Instant>,
     /// The smallest standing queue since the last cut.
     emptiest: Duration,
     vain_cuts: u32,
@@ -138,6 +169,8 @@ impl Controller {
             loss: Loss::new(now),
             decided: now,
             cut: None,
+            trial: None,
+            calm: None,
             emptiest: Duration::MAX,
             vain_cuts: 0,
         }
@@ -178,7 +211,7 @@ impl Controller {
         let covered = match self.state {
             State::Starting | State::Steady => base + TARGET.as_secs_f64(),
             State::Draining { .. } => base * DRAIN,
-            State::Competing => base + self.queue().max(TARGET).as_secs_f64(),
+            State::Competing { .. } => base + self.queue().max(TARGET).as_secs_f64(),
         };
         (self.rate_f64() * covered / 8.0).max(LEAST_WINDOW) as u64
     }
@@ -214,23 +247,30 @@ impl Controller {
         self.decided = now;
         let Some(queue) = self.rtt.queue() else { return };
         self.emptiest = self.emptiest.min(queue);
+        self.calm = if queue < CALM { self.calm.or(Some(now)) } else { None };
         if matches!(self.state, State::Draining { until } if now >= until || queue < CALM / 2) {
             self.state = State::Steady;
         }
+        self.end_trial(now);
         match self.state {
-            State::Competing => self.compete(now, queue, passed),
+            State::Competing { since } => self.compete(now, since, queue, passed),
             State::Starting | State::Steady | State::Draining { .. } if self.is_overused(queue) => self.overused(now),
-            State::Starting | State::Steady | State::Draining { .. } if self.loss.excess() > HEAVY_LOSS => self.lossy(now),
+            State::Starting | State::Steady | State::Draining { .. } if self.loss.excess() > SUSPECT_LOSS => self.try_loss(now),
             State::Starting => self.grow(queue, passed, GROWTH_START),
-            State::Steady => self.grow(queue, passed, GROWTH),
+            State::Steady => {
+                let calm = self.calm.is_some_and(|since| now.saturating_duration_since(since) >= self.loop_time() * CALM_LOOPS);
+                self.grow(queue, passed, if calm { GROWTH } else { 0.0 });
+            }
             State::Draining { .. } => {}
         }
     }
 
+    fn is_steep(&self) -> bool {
+        self.rtt.latest_queue().is_some_and(|latest| latest > STEEP)
+    }
+
     fn is_overused(&self, queue: Duration) -> bool {
-        queue > OVERUSE
-            || self.rtt.latest_queue().is_some_and(|latest| latest > STEEP)
-            || (queue > CALM && self.loss.excess() > QUEUE_LOSS)
+        queue > OVERUSE || self.is_steep() || (queue > CALM && self.loss.excess() > QUEUE_LOSS)
     }
 
     /// The last cut has shown its effect: a round trip with its queue, and the moments that the minimum is taken over.
@@ -246,20 +286,40 @@ impl Controller {
         let in_vain = self.cut.is_some() && self.emptiest > OVERUSE / 2;
         self.vain_cuts = if in_vain { self.vain_cuts + 1 } else { 0 };
         if self.vain_cuts >= VAIN_CUTS {
-            self.vain_cuts = 0;
-            self.state = State::Competing;
+            self.state = State::Competing { since: now };
             return;
         }
         let rate = self.rate_f64();
-        let delivered = self.delivery.rate(self.loop_time()) * (1.0 + self.loss.share().min(HEAVY_LOSS));
-        let kept = if self.delivery.is_busy() { (delivered * KEEP).max(rate * KEEP_LEAST) } else { rate * KEEP_IDLE };
+        let kept = if self.is_steep() {
+            (self.delivered() * KEEP).max(rate * KEEP_LEAST)
+        } else if self.delivery.is_busy() {
+            (self.delivered() * KEEP).max(rate * KEEP_IDLE)
+        } else {
+            rate * KEEP_IDLE
+        };
         self.cut_to(now, kept);
     }
 
-    fn lossy(&mut self, now: Instant) {
-        if self.may_cut(now) {
-            let kept = (self.rate_f64() * (1.0 - self.loss.excess() / 2.0)).max(self.delivery.rate(self.loop_time()));
-            self.cut_to(now, kept);
+    /// What the path takes, by what arrived and what is usually lost.
+    fn delivered(&self) -> f64 {
+        self.delivery.rate(self.loop_time()) * (1.0 + self.loss.share().min(MADE_UP))
+    }
+
+    /// Lowers the rate to what arrives. If that is no more than the path carries, nothing is lost any longer.
+    fn try_loss(&mut self, now: Instant) {
+        if self.trial.is_some() || !self.may_cut(now) {
+            return;
+        }
+        let until = now + self.loop_time() + self.queue() + measure::ROUND * 2;
+        self.trial = Some(Trial { until, loss: self.loss.share(), rate: self.rate });
+        self.cut_to(now, self.delivery.rate(self.loop_time()));
+    }
+
+    fn end_trial(&mut self, now: Instant) {
+        let Some(trial) = self.trial.take_if(|trial| now >= trial.until) else { return };
+        if self.loss.last() > trial.loss * (1.0 - LOSS_CURED) {
+            self.loss.forgive(now);
+            self.rate = trial.rate;
         }
     }
 
@@ -274,25 +334,30 @@ impl Controller {
         if self.rate >= self.ceiling() {
             return;
         }
-        let loops = (passed.as_secs_f64() / self.loop_time().as_secs_f64()).min(1.0);
         let room = 1.0 - queue.as_secs_f64() / CALM.as_secs_f64();
         let step = STEP_BYTES * 8.0 / self.loop_time().as_secs_f64();
         let more = (self.rate * growth * room).max(self.rate * STEP_SHARE + step);
-        self.rate = bounded((self.rate + more * loops).min(self.ceiling()));
+        self.rate = bounded((self.rate + more * self.loops(passed)).min(self.ceiling()));
     }
 
-    fn compete(&mut self, now: Instant, queue: Duration, passed: Duration) {
-        if queue < OVERUSE / 2 {
-            self.state = State::Steady;
-        } else if self.loss.excess() > 0.01 && self.may_cut(now) {
+    fn compete(&mut self, now: Instant, since: Instant, queue: Duration, passed: Duration) {
+        let is_calm = self.calm.is_some_and(|since| now.saturating_duration_since(since) >= self.loop_time());
+        if is_calm || now.saturating_duration_since(since) >= COMPETE {
+            // One more cut in vain, and it is clear that they are still there.
+            self.vain_cuts = if is_calm { 0 } else { VAIN_CUTS - 1 };
+            self.cut_to(now, self.rate_f64() * KEEP);
+        } else if self.loss.excess() > QUEUE_LOSS / 2.0 && self.may_cut(now) {
             self.rate = bounded(self.rate_f64() * KEEP_COMPETING);
             self.cut = Some(now);
-            self.emptiest = Duration::MAX;
-        } else {
-            let loops = passed.as_secs_f64() / (self.loop_time() + queue).as_secs_f64();
-            let step = STEP_BYTES * 8.0 / (self.loop_time() + queue).as_secs_f64();
-            self.rate = bounded((self.rate + step * loops.min(1.0)).min(self.ceiling().max(self.rate)));
+        } else if self.rate < self.ceiling() {
+            let more = STEP_COMPETING * 8.0 / self.loop_time().as_secs_f64();
+            self.rate = bounded(self.rate + more * self.loops(passed));
         }
+    }
+
+    /// How much of a loop has passed.
+    fn loops(&self, passed: Duration) -> f64 {
+        (passed.as_secs_f64() / self.loop_time().as_secs_f64()).min(1.0)
     }
 
     /// How long a change takes to show: the base round trip and the queue that is aimed at.
