@@ -58,7 +58,7 @@ struct Dev {
 
 impl Dev {
     fn start(flags: &str) -> Self {
-        let mut child = weir(&format!("dev --port 0 {flags}")).stdout(Stdio::piped()).spawn().expect("weir runs");
+        let mut child = weir(&format!("dev --single --port 0 {flags}")).stdout(Stdio::piped()).spawn().expect("weir runs");
         let mut addresses = Vec::new();
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         for line in lines.map(|line| line.expect("text")) {

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{AdminState, PATIENCE, refuse};
+use super::{Overview, PATIENCE, refuse};
 use crate::id::{NodeId, RegionId};
 use crate::impair::Impairment;
 
@@ -100,7 +100,7 @@ struct SetNode {
 }
 
 /// `GET /v1/admin/dev`: regions and the paths between them.
-pub(super) async fn show(State(state): State<Arc<AdminState>>) -> Response {
+pub(super) async fn show(State(state): State<Arc<Overview>>) -> Response {
     let Some(dev) = &state.dev else { return not_dev() };
     match ask(dev, |reply| DevAsk::Show { reply }).await {
         Some(state) => Json(state).into_response(),
@@ -109,7 +109,7 @@ pub(super) async fn show(State(state): State<Arc<AdminState>>) -> Response {
 }
 
 /// `POST /v1/admin/dev/path`: `{"from", "to", "both", "impairment": {…}}`.
-pub(super) async fn path(State(state): State<Arc<AdminState>>, body: Bytes) -> Response {
+pub(super) async fn path(State(state): State<Arc<Overview>>, body: Bytes) -> Response {
     let Some(dev) = &state.dev else { return not_dev() };
     let SetPath { from, to, both, impairment } = match parse(&body) {
         Ok(asked) => asked,
@@ -122,7 +122,7 @@ pub(super) async fn path(State(state): State<Arc<AdminState>>, body: Bytes) -> R
 }
 
 /// `POST /v1/admin/dev/node`: `{"node", "action": "kill" | "start" | "drain"}`.
-pub(super) async fn node(State(state): State<Arc<AdminState>>, body: Bytes) -> Response {
+pub(super) async fn node(State(state): State<Arc<Overview>>, body: Bytes) -> Response {
     let Some(dev) = &state.dev else { return not_dev() };
     let SetNode { node, action } = match parse(&body) {
         Ok(asked) => asked,

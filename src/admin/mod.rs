@@ -53,6 +53,14 @@ pub struct AdminState {
     pub shards: Vec<mpsc::Sender<Inbox>>,
     pub hub: HubHandle,
     pub phase: watch::Receiver<Phase>,
+    pub overview: Overview,
+}
+
+/// What is shown of several nodes at once.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// Whose listener it is; none for that of `weir dev`, which outlives its nodes.
+    pub node: Option<NodeId>,
     /// The nodes of this process that the cascade joins: one, or those of `weir dev` that run. Empty: no cascade.
     pub cascade: watch::Receiver<Vec<CascadeAccess>>,
     /// None everywhere but in `weir dev`.
@@ -61,19 +69,33 @@ pub struct AdminState {
 
 /// All routes of the admin listener.
 pub fn routes(state: AdminState) -> Router {
-    Router::new()
+    let several = state.overview.clone();
+    let own = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
         .route("/v1/admin/rooms", get(rooms::list))
         .route("/v1/admin/rooms/{room}", get(rooms::show))
         .route("/v1/admin/rooms/{room}/members/{member}", delete(rooms::remove))
+        .with_state(Arc::new(state));
+    overview_with(several, own)
+}
+
+/// The routes that show several nodes, for a listener that outlives them.
+pub fn overview(state: Overview) -> Router {
+    overview_with(state, Router::new())
+}
+
+fn overview_with(state: Overview, own: Router) -> Router {
+    Router::new()
         .route("/v1/admin/cascade", get(cascade::show))
         .route("/v1/admin/drain", post(cascade::drain))
         .route("/v1/admin/dev", get(dev::show))
         .route("/v1/admin/dev/path", post(dev::path))
         .route("/v1/admin/dev/node", post(dev::node))
         .route("/v1/admin/openapi.json", get(openapi))
+        .with_state(Arc::new(state))
+        .merge(own)
         .fallback(|| async {
             let what = "no such page; /v1/admin/openapi.json names all, and / is for people";
             refuse(StatusCode::NOT_FOUND, "not_found", what)
@@ -83,7 +105,6 @@ pub fn routes(state: AdminState) -> Router {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "bad_method", what)
         })
         .layer(middleware::from_fn(guard::same_origin))
-        .with_state(Arc::new(state))
         .merge(web::dashboard())
 }
 
@@ -108,7 +129,7 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
 }
 
 async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
-    let asked = (shard_stats(&state.shards), rooms::snapshot(&state), cascade::read(&state));
+    let asked = (shard_stats(&state.shards), rooms::snapshot(&state), cascade::read(&state.overview));
     let (shards, rooms, cascade) = futures_util::future::join3(asked.0, asked.1, asked.2).await;
     let phase = *state.phase.borrow();
     match metrics::encode(&metrics::Snapshot {

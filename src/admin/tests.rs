@@ -11,7 +11,7 @@ use crate::cascade::status::{LinkStatus, Status};
 use crate::cascade::wire::LinkMetrics;
 use crate::cluster::{NodeInfo, Role};
 use crate::config::Config;
-use crate::edge::signal::{self, SignalConfig};
+use crate::edge::signal::{self, HubHandle, SignalConfig};
 use crate::shard::CascadeAsk;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
@@ -22,6 +22,7 @@ struct Admin {
     _phase: watch::Sender<Phase>,
     nodes: watch::Sender<Vec<CascadeAccess>>,
     dev: mpsc::Receiver<DevAsk>,
+    hub: HubHandle,
 }
 
 /// The listener of node `n1`, with the nodes of that name in its process.
@@ -35,35 +36,30 @@ async fn serve(dev: bool) -> Admin {
         node: NodeId::new("n1"),
         region: RegionId::new("fra"),
         shards: vec![],
-        hub,
+        hub: hub.clone(),
         phase: phases,
-        cascade,
-        dev: dev.then_some(asks),
+        overview: Overview { node: Some(NodeId::new("n1")), cascade, dev: dev.then_some(asks) },
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("bound");
     let service = routes(state).into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, service).await });
-    Admin { addr, _phase: phase, nodes, dev: asked }
+    Admin { addr, _phase: phase, nodes, dev: asked, hub }
 }
 
 impl Admin {
     /// A node that answers with that status and counts the drains it was asked for.
     fn add(&self, id: &str, status: Status) -> mpsc::Receiver<()> {
         let (asks, mut asked) = mpsc::channel(8);
-        let (drained, drains) = mpsc::channel(8);
+        let (drain, drains) = mpsc::channel(8);
         tokio::spawn(async move {
             while let Some(ask) = asked.recv().await {
-                match ask {
-                    CascadeAsk::Status { reply } => reply.send(status.clone()).expect("somebody waits"),
-                    CascadeAsk::Drain { reply } => {
-                        drained.send(()).await.expect("the test waits");
-                        reply.send(()).expect("somebody waits");
-                    }
+                if let CascadeAsk::Status { reply } = ask {
+                    reply.send(status.clone()).expect("somebody waits");
                 }
             }
         });
-        self.nodes.send_modify(|nodes| nodes.push(CascadeAccess { node: NodeId::new(id), asks }));
+        self.nodes.send_modify(|nodes| nodes.push(CascadeAccess { node: NodeId::new(id), asks, drain, hub: self.hub.clone() }));
         drains
     }
 
@@ -123,7 +119,8 @@ fn status(id: &str) -> Status {
 async fn the_cascade_of_every_node_in_the_process_is_shown_and_who_is_silent_is_named() {
     let admin = serve(false).await;
     let _drains = (admin.add("n1", status("n1")), admin.add("n2", status("n2")));
-    let gone = CascadeAccess { node: NodeId::new("n3"), asks: mpsc::channel(1).0 };
+    let gone =
+        CascadeAccess { node: NodeId::new("n3"), asks: mpsc::channel(1).0, drain: mpsc::channel(1).0, hub: admin.hub.clone() };
     admin.nodes.send_modify(|nodes| nodes.push(gone));
     let (code, body) = admin.get("/v1/admin/cascade").await;
     let body: Value = serde_json::from_str(&body).expect("JSON");

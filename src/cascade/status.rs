@@ -13,6 +13,8 @@ pub struct Status {
     /// Absent until the cascade runs.
     pub me: Option<NodeInfo>,
     pub epoch: u64,
+    /// Members whose sockets are open on this node.
+    pub members: usize,
     /// Every node that can be reached, this one included.
     pub nodes: Vec<NodeStatus>,
     /// Which regions the topology joins.

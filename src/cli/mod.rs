@@ -3,6 +3,7 @@
 mod config;
 mod dev;
 mod doctor;
+mod drain;
 mod flags;
 mod logging;
 mod run;
@@ -36,6 +37,8 @@ enum Command {
     Serve(serve::Args),
     /// Run a node for trying things out, on loopback, with keys thrown away at the end
     Dev(dev::Args),
+    /// Have a running node take nothing new, and wait until everybody has moved away from it
+    Drain(drain::Args),
     /// Mint a token that lets somebody join a room, or make an API key
     Token(token::Args),
     /// Show or check the configuration
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Dev(args) => dev::run(args),
+        Command::Drain(args) => drain::run(args),
         Command::Token(args) => token::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -8,7 +8,6 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::Config;
 use crate::node::Node;
 
 /// What a stop may take beyond `node.drain_ms` before the process ends regardless.
@@ -17,15 +16,30 @@ const STOP_MARGIN: Duration = Duration::from_secs(3);
 /// As a shell reports a process that ended by SIGINT.
 const FORCED: u8 = 130;
 
-/// Starts the node, calls `ready` when it serves, and returns when it has stopped.
-pub(super) fn until_stopped(config: Config, ready: impl FnOnce()) -> anyhow::Result<ExitCode> {
+/// What runs until it is told to stop.
+pub(super) trait Stoppable {
+    /// Finishes in order.
+    async fn shutdown(self);
+}
+
+impl Stoppable for Node {
+    async fn shutdown(self) {
+        Self::shutdown(self).await;
+    }
+}
+
+/// Starts what `start` says, calls `ready` when it serves, and returns when it has stopped, which may take `drain`.
+pub(super) fn until_stopped<N: Stoppable>(
+    drain: Duration,
+    start: impl Future<Output = anyhow::Result<N>>,
+    ready: impl FnOnce(),
+) -> anyhow::Result<ExitCode> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
-    let drain = Duration::from_millis(config.node.drain_ms.into());
     let code = runtime.block_on(async {
         let mut stop = Stop::listen()?;
         let node = tokio::select! {
-            node = Node::start(config) => node?,
+            node = start => node?,
             // Still starting: there is nobody to tell.
             () = stop.asked() => return Ok(ExitCode::SUCCESS),
         };

@@ -63,7 +63,7 @@ impl fmt::Display for Mistakes {
 }
 
 /// A configuration and who set what in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
     /// By `section.name`, or `section.name.entry`; absent is a default.

@@ -17,8 +17,8 @@ use crate::cluster::Role;
 use crate::id::{NodeId, RegionId};
 use setting::section;
 
-/// A shard's index is one byte on the wire between shards.
-const MAX_SHARDS: u32 = 255;
+/// A shard's index is one byte, and the shard of the links has one too.
+const MAX_SHARDS: u32 = 254;
 
 /// A shorter secret could be guessed: HS256 wants at least the size of its hash (RFC 7518 §3.2).
 pub const MIN_SECRET_BYTES: usize = 32;

@@ -18,7 +18,10 @@ impl Router {
     /// Takes in what a router nearer to the publisher feeds. A numbering that is not known yet begins; one that has ended is
     /// passed over.
     pub(super) fn fed(&mut self, now: Instant, feed: Feed, out: &mut Vec<Output>) {
-        let (Feed::Packet { track, layer, stream, .. } | Feed::Report { track, layer, stream, .. }) = feed;
+        let (track, layer, stream) = match feed {
+            Feed::Packet { track, layer, stream, .. } | Feed::Report { track, layer, stream, .. } => (track, layer, stream),
+            Feed::Shed { track, layer } => return self.shed(now, track, layer, out),
+        };
         let Some(state) = self.tracks.get(&track).and_then(|track| track.layer(layer)) else { return };
         if state.has_retired(stream) {
             return;
@@ -29,7 +32,18 @@ impl Router {
         match feed {
             Feed::Packet { packet, .. } => self.packet(now, track, layer, packet, out),
             Feed::Report { report, .. } => self.report(track, layer, report, out),
+            Feed::Shed { .. } => {}
         }
+    }
+
+    /// A layer does not fit a link on its way to here: everybody who had it looks for a smaller one, for a while.
+    fn shed(&mut self, now: Instant, id: TrackId, layer: Layer, out: &mut Vec<Output>) {
+        let Some(state) = self.tracks.get_mut(&id).and_then(|track| track.layer_mut(layer)) else { return };
+        state.shed(now);
+        for &branch in &state.branches {
+            out.push(Output::Feed { branch, feed: Feed::Shed { track: id, layer } });
+        }
+        self.reallocate_all(now, id, out);
     }
 
     pub(super) fn branch_interest(

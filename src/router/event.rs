@@ -190,6 +190,21 @@ pub enum Output {
 /// and everybody downstream takes it over.
 #[derive(Clone, Debug)]
 pub enum Feed {
-    Packet { track: TrackId, layer: Layer, stream: u32, packet: Arc<Packet> },
-    Report { track: TrackId, layer: Layer, stream: u32, report: SenderClock },
+    Packet {
+        track: TrackId,
+        layer: Layer,
+        stream: u32,
+        packet: Arc<Packet>,
+    },
+    Report {
+        track: TrackId,
+        layer: Layer,
+        stream: u32,
+        report: SenderClock,
+    },
+    /// The layer does not fit a link on its way: it stops, and a smaller one may be asked for instead.
+    Shed {
+        track: TrackId,
+        layer: Layer,
+    },
 }

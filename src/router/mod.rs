@@ -353,7 +353,7 @@ impl Router {
             let Some(track) = self.tracks.get_mut(&id) else { continue };
             let mut stopped = false;
             for layer in &mut track.layers {
-                stopped |= layer.went_idle(now);
+                stopped |= layer.went_idle(now) | layer.may_return(now);
             }
             if refresh {
                 if let (Upstream::Pipe(_), Some(layers)) = (track.upstream, track.asked()) {

@@ -659,3 +659,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_layer_that_does_not_fit_a_link_gives_way_to_a_smaller_one_and_is_tried_again_later() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 3, Upstream::Cascade);
+    h.bind(1, Some(VIDEO));
+    h.view(1, VIDEO, 720);
+    h.play(VIDEO, &[2], 240);
+    let wanted = |h: &Harness| h.wanted.last().expect("something is wanted").1;
+    assert_eq!(wanted(&h), LayerSet::of(Layer(2)));
+    h.input(Input::Fed(Feed::Shed { track: VIDEO, layer: Layer(2) }));
+    assert!(wanted(&h).contains(Layer(1)), "the next smaller one is asked for at once");
+    h.play(VIDEO, &[1], 180);
+    assert_eq!(wanted(&h), LayerSet::of(Layer(1)), "and the other no more");
+    h.play(VIDEO, &[1], 120);
+    assert!(wanted(&h).contains(Layer(2)), "after a while it is tried again");
+}

@@ -35,6 +35,10 @@ const KEPT_AUDIO: Limits = Limits { packets: 32, bytes: 16 << 10, age: Duration:
 /// jumping in time after a burst of loss; shorter spares keyframes that no switch can use.
 const REPORT_PATIENCE: Duration = Duration::from_secs(4);
 
+/// A layer that did not fit a link is not asked for again for this long at first, and twice as long each time after, up to the
+/// second. Shorter finds sooner that it fits again; each try that fails may freeze the picture for a round trip.
+const SHED_HOLD: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(64));
+
 /// The lowest layer's height where the publisher told none; each further one doubles it.
 const ASSUMED_HEIGHT: u32 = 180;
 
@@ -71,6 +75,9 @@ pub(super) struct LayerState {
     pub(super) flows: bool,
     /// When its numbering began.
     since: Option<Instant>,
+    /// It did not fit a link on its way: until when it is not asked for, and for how long that was.
+    shed: Option<(Instant, Duration)>,
+    held_back: bool,
     rate: RateMeter,
 }
 
@@ -89,6 +96,8 @@ impl Track {
             last_packet: None,
             flows: false,
             since: None,
+            shed: None,
+            held_back: false,
             rate: RateMeter::default(),
         });
         let layers: Vec<LayerState> = layers.collect();
@@ -126,7 +135,9 @@ impl Track {
                 0 => PixelHeight(ASSUMED_HEIGHT << index.min(Layer::MAX)),
                 _ => layer.info.height,
             };
-            Offer { height, rate: layer.expected_rate(height), active: single || layer.flows }
+            // What did not fit is beyond any budget; the smallest is tried all the same.
+            let rate = if layer.held_back && index > 0 { Bitrate(u64::MAX) } else { layer.expected_rate(height) };
+            Offer { height, rate, active: single || layer.flows }
         };
         self.layers.iter().enumerate().map(offer).collect()
     }
@@ -174,6 +185,25 @@ impl LayerState {
     pub(super) fn went_idle(&mut self, now: Instant) -> bool {
         let idle = self.last_packet.is_none_or(|last| now.saturating_duration_since(last) > IDLE);
         idle && std::mem::replace(&mut self.flows, false)
+    }
+
+    /// It does not fit a link on its way.
+    pub(super) fn shed(&mut self, now: Instant) {
+        let hold = match self.shed {
+            // Told again while it is known already.
+            Some((until, _)) if now < until => return,
+            // It came back and did not last.
+            Some((until, hold)) if now < until + hold * 2 => (hold * 2).min(SHED_HOLD.1),
+            _ => SHED_HOLD.0,
+        };
+        self.shed = Some((now + hold, hold));
+        self.held_back = true;
+        self.flows = false;
+    }
+
+    /// True when it may be asked for again, once.
+    pub(super) fn may_return(&mut self, now: Instant) -> bool {
+        self.shed.is_some_and(|(until, _)| now >= until) && std::mem::replace(&mut self.held_back, false)
     }
 
     /// Another numbering begins.

@@ -3,6 +3,8 @@
 use tokio::sync::oneshot;
 
 use crate::cascade::status::Status;
+use crate::cascade::tls::Tls;
+use crate::cascade::topology::Topology;
 
 /// Questions that may wait; who finds the queue full waits with it.
 pub const CASCADE_ASKS_DEPTH: usize = 32;
@@ -12,6 +14,14 @@ pub const CASCADE_ASKS_DEPTH: usize = 32;
 pub enum CascadeAsk {
     /// What this node knows of the cascade.
     Status { reply: oneshot::Sender<Status> },
-    /// Take nothing new and let everybody who depends on this node move away; the node goes on running. Answered at once.
-    Drain { reply: oneshot::Sender<()> },
+    /// How many subscriptions of other nodes are served by way of this one.
+    Dependents { reply: oneshot::Sender<usize> },
+    /// The operator's document changed.
+    Topology(Box<Topology>),
+    /// The operator's certificates changed.
+    Tls(Box<Tls>),
+    /// Say goodbye and end.
+    Stop,
+    /// End as if the power had gone.
+    Kill,
 }

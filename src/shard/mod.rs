@@ -4,6 +4,7 @@
 
 mod ask;
 mod batch;
+pub mod cascade;
 mod peers;
 pub mod pipe;
 mod run;

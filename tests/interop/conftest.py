@@ -38,7 +38,7 @@ class Server:
 @pytest.fixture
 def dev_server(request):
     """`weir dev`: all on loopback, tokens for whoever asks."""
-    with running(request, "dev", "--port", "0", stdout=subprocess.PIPE) as process:
+    with running(request, "dev", "--single", "--port", "0", stdout=subprocess.PIPE) as process:
         # One that hangs before it says its address is killed, which ends the reading.
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()

@@ -55,7 +55,7 @@ pub(super) struct Schedule {
     said_at: Option<Instant>,
     say_at: Option<Instant>,
     beat_at: Instant,
-    settle_at: Option<Instant>,
+    pub(super) settle_at: Option<Instant>,
 }
 
 impl Schedule {

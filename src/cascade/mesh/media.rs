@@ -89,6 +89,14 @@ impl Mesh {
         }
     }
 
+    /// A layer does not fit the link that it comes by.
+    pub(super) fn shed(&mut self, link: LinkId, flow: u32, out: &mut Vec<Output>) {
+        match self.links.get(link).and_then(|link| link.flows_in.get(flow)) {
+            Some((track, layer)) => out.push(Output::Router(router::Input::Fed(Feed::Shed { track, layer }))),
+            None => self.drops.unknown_flow += 1,
+        }
+    }
+
     /// How a layer's packets leave by a link; `None` for one that does not.
     pub fn outflow(&self, link: LinkId, track: TrackId, layer: Layer) -> Option<Outflow> {
         let track = self.tracks.get(&track)?;

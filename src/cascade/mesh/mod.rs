@@ -79,6 +79,8 @@ impl Mesh {
             drops: Drops::default(),
         };
         mesh.rebuild(now);
+        // Those that the document lists are dialed at once.
+        mesh.flood.settle_at = Some(now);
         mesh
     }
 
@@ -132,7 +134,8 @@ impl Mesh {
             Frame::Goaway { .. } => self.goaway(now, link, out),
             Frame::Topology { text } => self.document_came(now, link, text, out),
             // Reports come by `Mesh::report`, on our clock; what is shed is made good by who shed it.
-            Frame::Report { .. } | Frame::Shed { .. } | Frame::Ping { .. } | Frame::Pong { .. } => {}
+            Frame::Shed { flow } => self.shed(link, flow, out),
+            Frame::Report { .. } | Frame::Ping { .. } | Frame::Pong { .. } => {}
             Frame::Hello(_) => self.close(now, link, "a second hello", out),
         }
     }

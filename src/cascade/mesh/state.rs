@@ -51,6 +51,7 @@ impl Mesh {
         let mut tracks: Vec<TrackStatus> = self.tracks.values().map(|track| track_status(now, track)).collect();
         tracks.sort_by_key(|track| track.track);
         Status {
+            members: 0,
             me: Some(self.nodes.me().node.clone()),
             epoch: self.topology.epoch,
             nodes: nodes.collect(),

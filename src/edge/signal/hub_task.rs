@@ -24,11 +24,21 @@ const SHARD_PATIENCE: Duration = Duration::from_secs(5);
 /// What the hub's task is asked.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Opened { conn: ConnId, wire: Wire },
+    Opened {
+        conn: ConnId,
+        wire: Wire,
+    },
     Input(Input),
     Snapshot(oneshot::Sender<Snapshot>),
-    Remove { member: MemberId, found: oneshot::Sender<bool> },
-    Shutdown { done: oneshot::Sender<()> },
+    Remove {
+        member: MemberId,
+        found: oneshot::Sender<bool>,
+    },
+    Shutdown {
+        done: oneshot::Sender<()>,
+    },
+    /// End at once; nobody is told.
+    Kill,
 }
 
 /// The way to one socket.
@@ -61,6 +71,11 @@ impl HubHandle {
         answer.await.ok()
     }
 
+    /// How many sockets are open, a member's each.
+    pub fn open_sockets(&self) -> usize {
+        self.most_sockets.saturating_sub(self.sockets.available_permits())
+    }
+
     /// Ends a member's session; whether there was one.
     pub async fn remove_member(&self, member: MemberId) -> bool {
         let (found, answer) = oneshot::channel();
@@ -71,6 +86,12 @@ impl HubHandle {
     pub async fn drain(&self) {
         // An error means that the hub has ended, and with it every session.
         let _ = self.asks.send(Ask::Input(Input::Drain)).await;
+    }
+
+    /// Ends at once: every socket closes without a word.
+    pub async fn kill(&self) {
+        // An error means that the hub has ended already.
+        let _ = self.asks.send(Ask::Kill).await;
     }
 
     /// Tells every member to go elsewhere; returns when they were told and their sockets are closed. The caller bounds the
@@ -137,6 +158,9 @@ impl Task {
             let now = Instant::now().into_std();
             self.hub.set_clock(now, unix_ms());
             for ask in asked.drain(..) {
+                if matches!(ask, Ask::Kill) {
+                    return;
+                }
                 self.ask(now, ask);
             }
             for (_, event) in heard.drain(..) {
@@ -181,6 +205,8 @@ impl Task {
                 self.hub.handle(now, Input::Shutdown { message }, &mut self.out);
                 let _ = done.send(());
             }
+            // Seen to by the loop.
+            Ask::Kill => {}
         }
     }
 

@@ -35,7 +35,7 @@ export async function startServer(name, { serve = false, port: wanted = 0 } = {}
   const port = serve ? await freePort() : wanted;
   const args = serve
     ? ["serve", "--http-listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${await freePort()}`, "--udp-port", String(await freePort()), "--tcp-port", "0", "--set", "media.listen_ip=127.0.0.1", "--advertise", "127.0.0.1", "--shards", "1"]
-    : ["dev", "--port", String(port)];
+    : ["dev", "--single", "--port", String(port)];
   const child = spawn(BINARY, [...args, "--log", "warn,weir=debug"], { stdio: ["ignore", "pipe", "pipe"], env: serve ? env : process.env });
   let ended = null;
   const exited = new Promise((done) => child.once("exit", (code, signal) => done((ended = code ?? signal))));
