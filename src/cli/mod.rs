@@ -5,6 +5,7 @@ mod dev;
 mod doctor;
 mod drain;
 mod flags;
+mod impair;
 mod logging;
 mod run;
 mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Config(config::Args),
     /// Check whether this machine can carry calls: ports, buffers, addresses, limits
     Doctor(doctor::Args),
+    /// Relay UDP over a bad path: delay, loss, a bottleneck
+    Impair(impair::Args),
 }
 
 /// Runs the command that the arguments name.
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Impair(args) => impair::run(args),
     };
     done.unwrap_or_else(|why| {
         // The chain of causes, outermost first, without a backtrace: this is read by operators.

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -264,20 +264,21 @@ impl Forwarder {
         again
     }
 
-    /// Sends what is due, and sets the timer for what is not.
+    /// Sends what is due, and sets the timer for what is not. Past the runtime's idea of what is writable: it has none of a socket
+    /// that was made a moment ago. What the kernel has no room for is lost.
     fn deliver(&mut self, context: &mut Context<'_>) {
         loop {
             let now = Instant::now();
             while let Some(packet) = self.there.next_due(now) {
                 let sent = self.clients.get(&packet.client).is_some_and(|client| {
                     // An error may be of an earlier packet, refused while the target was away.
-                    let send = || client.upstream.try_send(&packet.data);
+                    let send = || SockRef::from(&client.upstream).send(&packet.data);
                     send().or_else(|_| send()).is_ok()
                 });
                 self.count(sent);
             }
             while let Some(packet) = self.back.next_due(now) {
-                let sent = self.listener.try_send_to(&packet.data, packet.client).is_ok();
+                let sent = SockRef::from(&self.listener).send_to(&packet.data, &packet.client.into()).is_ok();
                 self.count(sent);
             }
             if now >= self.forget {
@@ -312,7 +313,7 @@ fn admit(clients: &mut FxHashMap<SocketAddr, Client>, address: SocketAddr, targe
     let any = if target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let upstream = bind(any).and_then(|socket| {
         // Only the target's replies are read then, and its absence is told.
-        socket2::SockRef::from(&socket).connect(&target.into())?;
+        SockRef::from(&socket).connect(&target.into())?;
         Ok(socket)
     });
     match upstream {
@@ -336,3 +337,6 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,7 +253,7 @@ impl Controller {
         }
         self.end_trial(now);
         match self.state {
-            State::Competing { since } => self.compete(now, since, queue, passed),
+            State::Competing { since } => self.compete(now, since, passed),
             State::Starting | State::Steady | State::Draining { .. } if self.is_overused(queue) => self.overused(now),
             State::Starting | State::Steady | State::Draining { .. } if self.loss.excess() > SUSPECT_LOSS => self.try_loss(now),
             State::Starting => self.grow(queue, passed, GROWTH_START),
@@ -340,7 +340,7 @@ impl Controller {
         self.rate = bounded((self.rate + more * self.loops(passed)).min(self.ceiling()));
     }
 
-    fn compete(&mut self, now: Instant, since: Instant, queue: Duration, passed: Duration) {
+    fn compete(&mut self, now: Instant, since: Instant, passed: Duration) {
         let is_calm = self.calm.is_some_and(|since| now.saturating_duration_since(since) >= self.loop_time());
         if is_calm || now.saturating_duration_since(since) >= COMPETE {
             // One more cut in vain, and it is clear that they are still there.
