@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::ShardId;
+use crate::id::{LinkId, ShardId};
 use crate::rtp::clock::{NtpTime, SenderClock};
 use crate::rtp::{AudioLevel, Codec, Extensions, FrameInfo, LayerInfo, Numbers, Packet};
 
@@ -675,4 +675,94 @@ fn a_layer_that_does_not_fit_a_link_gives_way_to_a_smaller_one_and_is_tried_agai
     assert_eq!(wanted(&h), LayerSet::of(Layer(1)), "and the other no more");
     h.play(VIDEO, &[1], 120);
     assert!(wanted(&h).contains(Layer(2)), "after a while it is tried again");
+}
+
+/// What a router feeds one branch, as numbers; reports are left out.
+fn fed(h: &Harness) -> Vec<(u8, u32, u64)> {
+    let packet = |feed: &Feed| match feed {
+        Feed::Packet { layer, stream, packet, .. } => Some((layer.0, *stream, packet.seq)),
+        Feed::Report { .. } | Feed::Shed { .. } => None,
+    };
+    h.piped.iter().filter_map(packet).collect()
+}
+
+fn interest(h: &mut Harness, layers: LayerSet, have: Vec<Have>) {
+    h.piped.clear();
+    h.input(Input::BranchInterest { branch: Branch::Link(LinkId(1)), track: VIDEO, layers, have });
+}
+
+#[test]
+fn a_branch_that_had_packets_from_elsewhere_goes_on_behind_them() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 1, Upstream::Peer(PUBLISHER));
+    interest(&mut h, LayerSet::of(Layer(0)), vec![]);
+    h.play(VIDEO, &[0], 30);
+    let (_, stream, last) = *fed(&h).last().expect("packets");
+    h.input(Input::BranchGone { branch: Branch::Link(LinkId(1)) });
+    h.play(VIDEO, &[0], 30);
+    let have = Have { layer: Layer(0), stream, seq: last as u16 };
+    interest(&mut h, LayerSet::of(Layer(0)), vec![have]);
+    let numbers: Vec<u64> = fed(&h).into_iter().map(|(_, _, seq)| seq).collect();
+    assert_eq!(numbers, (last + 1..=last + 60).collect::<Vec<_>>(), "what it missed, in order and once");
+    h.piped.clear();
+    h.play(VIDEO, &[0], 1);
+    assert_eq!(fed(&h).first().map(|fed| fed.2), Some(last + 61), "and then what is new");
+}
+
+#[test]
+fn what_a_branch_claims_to_have_of_another_numbering_or_of_the_future_is_no_place_to_go_on() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 1, Upstream::Peer(PUBLISHER));
+    h.play(VIDEO, &[0], 60);
+    interest(&mut h, LayerSet::of(Layer(0)), vec![]);
+    h.play(VIDEO, &[0], 1);
+    let (_, stream, last) = *fed(&h).last().expect("packets");
+    for (stream, seq) in
+        [(stream.wrapping_add(1), last as u16), (stream, last as u16 + 5), (stream, (last as u16).wrapping_sub(9_999))]
+    {
+        h.input(Input::BranchGone { branch: Branch::Link(LinkId(1)) });
+        interest(&mut h, LayerSet::of(Layer(0)), vec![Have { layer: Layer(0), stream, seq }]);
+        assert_eq!(fed(&h), [], "the last keyframe is old by now");
+    }
+}
+
+#[test]
+fn a_newcomer_behind_a_branch_starts_with_a_fresh_keyframe_and_costs_the_publisher_none() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 1, Upstream::Peer(PUBLISHER));
+    h.play(VIDEO, &[0], 20);
+    h.encoders.get_mut(&(VIDEO, 0)).expect("it plays").keyframe_due = true;
+    h.play(VIDEO, &[0], 10);
+    h.requests.clear();
+    interest(&mut h, LayerSet::of(Layer(0)), vec![]);
+    assert_eq!(fed(&h).len(), 20, "ten frames of two packets, from the keyframe on");
+    assert_eq!(h.requests, []);
+}
+
+#[test]
+fn two_ways_for_one_track_give_each_packet_once_and_a_numbering_that_ended_stays_ended() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 1, Upstream::Cascade);
+    interest(&mut h, LayerSet::of(Layer(0)), vec![]);
+    let mut feed = |h: &mut Harness, stream: u32, frames: u32| {
+        for _ in 0..frames {
+            h.advance(FRAME);
+            for input in h.frame(VIDEO, 0, 2) {
+                if let Input::Packet { track, layer, packet } = input {
+                    for _ in 0..2 {
+                        let packet = Arc::clone(&packet);
+                        h.input(Input::Fed(Feed::Packet { track, layer, stream, packet }));
+                    }
+                }
+            }
+        }
+    };
+    feed(&mut h, 7, 10);
+    assert_eq!(fed(&h).len(), 20);
+    feed(&mut h, 8, 10);
+    h.piped.clear();
+    feed(&mut h, 7, 3);
+    assert_eq!(fed(&h), [], "late packets of before the restart");
+    feed(&mut h, 8, 3);
+    assert!(fed(&h).iter().all(|&(_, stream, _)| stream == 8) && fed(&h).len() == 6);
 }
