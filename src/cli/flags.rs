@@ -1,8 +1,11 @@
 //! Flags that fill the configuration, shared by the commands that load one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use crate::config::{Layers, Loaded};
+use crate::node;
 
 /// Where the configuration comes from.
 #[derive(Debug, Default, clap::Args)]
@@ -35,6 +38,32 @@ pub(super) struct ConfigFlags {
     /// Which events are logged, such as "debug" [log.filter]
     #[arg(long, value_name = "FILTER")]
     pub(super) log: Option<String>,
+}
+
+/// Which node of a deployment this is.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct PlaceFlags {
+    /// Topology document, to be one node of several [cascade.topology]
+    #[arg(long, value_name = "FILE")]
+    topology: Option<String>,
+    /// Which node this is; its region, role and port are those that the document lists for it [node.id]
+    #[arg(long, value_name = "ID")]
+    node: Option<String>,
+}
+
+impl PlaceFlags {
+    /// The configuration, with what the topology document lists of this node and nobody has set.
+    pub(super) fn load(&self, flags: &ConfigFlags) -> anyhow::Result<Loaded> {
+        let mut layers = Layers::default();
+        for (flag, key, value) in [("--topology", "cascade.topology", &self.topology), ("--node", "node.id", &self.node)] {
+            if let Some(value) = value {
+                layers.flag(flag, key, value);
+            }
+        }
+        let mut loaded = flags.load_over(layers)?;
+        fill_from_topology(&mut loaded)?;
+        Ok(loaded)
+    }
 }
 
 impl ConfigFlags {
@@ -74,4 +103,36 @@ impl ConfigFlags {
 fn assignment(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected SECTION.KEY=VALUE, such as media.shards=2")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// What the topology document lists of this node and nobody has set.
+fn fill_from_topology(loaded: &mut Loaded) -> anyhow::Result<()> {
+    let config = &mut loaded.config;
+    if config.cascade.topology.is_empty() {
+        return Ok(());
+    }
+    let topology = node::read_topology(Path::new(&config.cascade.topology))?;
+    let Some(listed) = topology.nodes.iter().find(|listed| listed.id == config.node.id) else {
+        // Nodes need not be listed; but then they have to say where they are.
+        let names: Vec<_> = topology.nodes.iter().map(|listed| listed.id.as_str()).collect();
+        anyhow::ensure!(
+            loaded.sources.contains_key("node.region"),
+            "{} does not list a node {}, so node.region must be set; it lists: {}",
+            config.cascade.topology,
+            config.node.id,
+            names.join(", ")
+        );
+        return Ok(());
+    };
+    if !loaded.sources.contains_key("node.region") {
+        config.node.region = listed.region.clone();
+    }
+    if !loaded.sources.contains_key("node.role") {
+        config.node.role = listed.role;
+    }
+    if !loaded.sources.contains_key("cascade.listen") {
+        let port = listed.addr.rsplit(':').next().and_then(|port| port.parse().ok());
+        config.cascade.listen.set_port(port.context("the listed address has no port")?);
+    }
+    Ok(())
 }

@@ -126,7 +126,8 @@ pub fn read_topology(path: &Path) -> anyhow::Result<Topology> {
     }
 }
 
-fn read_tls(dir: &Path, node: &NodeId) -> anyhow::Result<Tls> {
+/// Reads a node's certificates from a directory.
+pub fn read_tls(dir: &Path, node: &NodeId) -> anyhow::Result<Tls> {
     let read = |name: String| {
         let path = dir.join(name);
         std::fs::read_to_string(&path).with_context(|| {

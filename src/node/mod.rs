@@ -3,7 +3,7 @@
 
 mod cascade;
 
-pub use cascade::{Cascade, incarnation, read_topology};
+pub use cascade::{Cascade, incarnation, read_tls, read_topology};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

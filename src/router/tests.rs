@@ -744,7 +744,7 @@ fn two_ways_for_one_track_give_each_packet_once_and_a_numbering_that_ended_stays
     let mut h = Harness::new();
     h.publish(VIDEO, Kind::Video, 1, Upstream::Cascade);
     interest(&mut h, LayerSet::of(Layer(0)), vec![]);
-    let mut feed = |h: &mut Harness, stream: u32, frames: u32| {
+    let feed = |h: &mut Harness, stream: u32, frames: u32| {
         for _ in 0..frames {
             h.advance(FRAME);
             for input in h.frame(VIDEO, 0, 2) {

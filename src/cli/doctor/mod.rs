@@ -1,15 +1,18 @@
 //! `weir doctor`: whether this machine can carry calls with this configuration. Owns what a finding is and how it is shown;
-//! the checks are in `network` (ports, addresses, sockets) and `machine` (memory, files, cores, clock).
+//! the checks are in `network` (ports, addresses, sockets), `links` (topology, certificates) and `machine` (memory, files, cores,
+//! clock).
 
+mod links;
 mod machine;
 mod network;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::flags::ConfigFlags;
+use super::flags::{ConfigFlags, PlaceFlags};
 use super::say;
 use crate::config::Config;
 
@@ -20,6 +23,8 @@ pub(super) struct Args {
     /// Print the findings as a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    place: PlaceFlags,
     #[command(flatten)]
     flags: ConfigFlags,
 }
@@ -72,7 +77,7 @@ impl Finding {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (config, mut findings) = match args.flags.load() {
+    let (config, mut findings) = match args.place.load(&args.flags) {
         Ok(loaded) => (loaded.config, vec![Finding::ok("configuration", "sound")]),
         // The rest is still worth knowing, with the defaults.
         Err(why) => {
@@ -83,6 +88,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     findings.push(keys(&config));
     findings.extend(network::check(&config));
+    findings.extend(links::check(&config, SystemTime::now()));
     findings.extend(machine::check(&config));
     if args.json {
         say(serde_json::to_string_pretty(&findings)?);
