@@ -116,7 +116,7 @@ impl Home {
             reached && now < node.heard + LEASE
         });
         if self.nodes.len() != before {
-            out.push((To::All, self.roll(None, Vec::new())));
+            out.push((To::All, self.roll(None, None, Vec::new())));
         }
     }
 
@@ -145,9 +145,8 @@ impl Home {
             node.wanted = Some(terms.now);
         }
         let follows = beat.epoch == Some(self.epoch);
-        let lacking =
-            if follows { Vec::new() } else { beat.lines.iter().filter(|id| !self.seen.contains(id)).cloned().collect() };
-        out.push((To::Node(from.clone()), self.roll(want, lacking)));
+        let lacking = beat.lines.iter().filter(|id| !self.seen.contains(id)).cloned().collect();
+        out.push((To::Node(from.clone()), self.roll(Some(beat.number), want, lacking)));
 
         for (id, node) in self.nodes.iter().filter(|(id, _)| *id != from) {
             let known = |known: &&Known| known.node == *id && known.incarnation == node.roster.incarnation;
@@ -179,7 +178,7 @@ impl Home {
             Applied::Gap => {
                 node.wanted = Some(terms.now);
                 let have = if node.roster.incarnation == delta.incarnation { node.roster.version } else { 0 };
-                out.push((To::Node(from.clone()), self.roll(Some(have), Vec::new())));
+                out.push((To::Node(from.clone()), self.roll(None, Some(have), Vec::new())));
             }
         }
     }
@@ -252,15 +251,9 @@ impl Home {
         }
     }
 
-    fn roll(&self, want: Option<u64>, lines: Vec<String>) -> Down {
+    fn roll(&self, answers: Option<u64>, want: Option<u64>, lines: Vec<String>) -> Down {
         let nodes = self.nodes.iter().map(|(id, node)| (id.clone(), node.roster.incarnation)).collect();
-        Down::Roll(Roll { epoch: self.epoch, last: self.last, nodes, want, lines })
-    }
-
-    /// What is held, for tests that look for growth.
-    #[cfg(test)]
-    pub(super) fn sizes(&self) -> (usize, usize) {
-        (self.nodes.len(), self.lines.len())
+        Down::Roll(Roll { answers, epoch: self.epoch, last: self.last, nodes, want, lines })
     }
 }
 

@@ -84,14 +84,17 @@ pub(super) enum Down {
 /// How far a node is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Beat {
+    /// The answer names it.
+    pub(super) number: u64,
     pub(super) incarnation: u64,
     /// Of its own roster.
     pub(super) version: u64,
     /// What it has of others.
     pub(super) known: Vec<Known>,
-    /// Whose numbering of lines it follows, and the last it has. None yet: `lines` tells what it has.
+    /// Whose numbering of lines it follows, and the last it has.
     pub(super) epoch: Option<u64>,
     pub(super) seen: u64,
+    /// What lines it has, until it knows that the home has them too.
     pub(super) lines: Vec<String>,
 }
 
@@ -105,6 +108,8 @@ pub(super) struct Known {
 /// Who is in the room, by nodes, and what the home lacks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Roll {
+    /// The beat that it answers.
+    pub(super) answers: Option<u64>,
     /// Names this home's numbering of lines: another home, or the same one after it forgot the room, has another.
     pub(super) epoch: u64,
     /// The number of the newest line.

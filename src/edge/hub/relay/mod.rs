@@ -23,6 +23,8 @@ mod roster;
 mod seen;
 mod span;
 mod talk;
+#[cfg(test)]
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -94,6 +96,17 @@ impl Relay {
         self.view.nodes.get(&self.view.me).map_or(0, |me| me.incarnation)
     }
 
+    /// Whether this node is a room's home.
+    #[cfg(test)]
+    pub(super) fn homes_of(&self, room: &RoomId) -> bool {
+        self.homes.contains_key(room)
+    }
+
+    #[cfg(test)]
+    pub(super) fn home_count(&self) -> usize {
+        self.homes.len()
+    }
+
     fn is_me(&self, node: &NodeId) -> bool {
         self.view.me == *node
     }
@@ -151,8 +164,7 @@ impl Hub {
             return;
         }
         span.home = Some((node, run));
-        span.epoch = None;
-        span.seen = 0;
+        span.begin();
         for other in span.others.values_mut() {
             other.unlisted = false;
         }

@@ -36,17 +36,20 @@ impl Hub {
         let Some(relay) = &self.relay else { return };
         let Some(room) = self.rooms.get_mut(id) else { return };
         let Some(span) = &mut room.span else { return };
-        span.answered(self.now);
-        match span.epoch {
-            Some(epoch) if epoch == roll.epoch => {}
-            None => (span.epoch, span.seen) = (Some(roll.epoch), 0),
-            // It forgot the room and has begun anew: it is told what lines there are.
-            Some(_) => {
-                span.epoch = None;
-                span.beat_at = self.now;
+        if let Some(beat) = roll.answers.filter(|beat| span.is_answer(*beat)) {
+            span.answered(self.now, beat);
+            match span.epoch {
+                Some(epoch) if epoch == roll.epoch => {}
+                None => (span.epoch, span.seen) = (Some(roll.epoch), 0),
+                // It forgot the room and has begun anew: it is told what lines there are.
+                Some(_) => {
+                    span.begin();
+                    span.beat_at = self.now;
+                }
             }
+            span.offers &= span.epoch.is_none() || !roll.lines.is_empty();
         }
-        if roll.last > span.seen {
+        if roll.last > span.seen || !roll.lines.is_empty() {
             // What is missing follows, or is lost too.
             span.beat_at = span.beat_at.min(self.now + span::BEAT_AGAIN);
         }

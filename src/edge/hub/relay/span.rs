@@ -47,6 +47,12 @@ pub(in crate::edge::hub) struct Span {
     pub(super) epoch: Option<u64>,
     pub(super) seen: u64,
     pub(super) beat_at: Instant,
+    /// Beats sent.
+    beats: u64,
+    /// The first beat to this home; what it said before is of another time.
+    first_beat: u64,
+    /// The home is told what lines there are, until it has them all.
+    pub(super) offers: bool,
     /// Something was found missing since the last beat.
     lacks: bool,
     /// The other nodes with members of the room.
@@ -101,6 +107,9 @@ impl Span {
             epoch: None,
             seen: 0,
             beat_at: now,
+            beats: 0,
+            first_beat: 1,
+            offers: true,
             lacks: false,
             others: BTreeMap::new(),
             shown: Seen::new(limits.chat_kept * SEEN_PER_LINE),
@@ -147,13 +156,15 @@ impl Span {
     pub(super) fn beat<'a>(&mut self, now: Instant, lines: impl Iterator<Item = &'a Chat>) -> Beat {
         self.beat_at = now + BEAT_AGAIN;
         self.lacks = false;
+        self.beats += 1;
         let known = |(node, other): (&NodeId, &Other)| Known {
             node: node.clone(),
             incarnation: other.roster.incarnation,
             version: other.roster.version,
         };
-        let lines = lines.filter(|line| self.epoch.is_none() && line.to.is_none());
+        let lines = lines.filter(|line| self.offers && line.to.is_none());
         Beat {
+            number: self.beats,
             incarnation: self.roster.incarnation,
             version: self.roster.version,
             known: self.others.iter().map(known).collect(),
@@ -181,15 +192,32 @@ impl Span {
         lost
     }
 
+    /// Nothing waits to be confirmed, and nobody is in doubt.
+    #[cfg(test)]
+    pub(in crate::edge::hub) fn is_calm(&self) -> bool {
+        self.lines.is_empty() && self.errands.is_empty() && self.others.values().all(|other| other.doubted.is_none())
+    }
+
     /// Something is missing: the home is asked soon.
     pub(super) fn lacks(&mut self, now: Instant) {
         self.lacks = true;
         self.beat_at = self.beat_at.min(now + GAP);
     }
 
+    /// Begins anew with a home that may know nothing.
+    pub(super) fn begin(&mut self) {
+        (self.epoch, self.seen, self.offers) = (None, 0, true);
+        self.first_beat = self.beats + 1;
+    }
+
+    /// Whether it answers a beat since [`Span::begin`].
+    pub(super) fn is_answer(&self, beat: u64) -> bool {
+        beat >= self.first_beat
+    }
+
     /// The home has answered: the next beat has time, unless something is missing.
-    pub(super) fn answered(&mut self, now: Instant) {
-        if !self.lacks {
+    pub(super) fn answered(&mut self, now: Instant, beat: u64) {
+        if !self.lacks && beat == self.beats {
             self.beat_at = self.beat_at.max(now + BEAT);
         }
     }

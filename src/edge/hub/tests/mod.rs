@@ -3,7 +3,10 @@
 
 mod calls;
 mod hostile;
+mod nodes;
+mod regions;
 mod sessions;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +34,8 @@ struct World {
     heard: BTreeMap<ConnId, Vec<ServerFrame>>,
     last_seq: BTreeMap<ConnId, u32>,
     commands: Vec<(ShardId, Command)>,
+    /// Those of [`nodes::Net`] that are no messages to other nodes.
+    kept: Vec<(ShardId, Command)>,
 }
 
 /// A client as it sees itself.
@@ -71,6 +76,11 @@ impl World {
     fn with(shards: u8, change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits::default();
         change(&mut limits);
+        Self::at("node", "here", shards, limits, None, Instant::now())
+    }
+
+    /// As that node of a cluster, whose cascade has a shard, or on its own.
+    fn at(node: &str, region: &str, shards: u8, limits: Limits, cascade: Option<ShardId>, start: Instant) -> Self {
         let endpoint = |shard| {
             Arc::new(MediaEndpoint {
                 shard: ShardId(shard),
@@ -79,19 +89,20 @@ impl World {
             })
         };
         let config = Config {
-            node: NodeId::new("node"),
-            region: RegionId::new("here"),
+            node: NodeId::new(node),
+            region: RegionId::new(region),
             keys: keys(),
             max_token_ttl: Duration::from_secs(600),
             endpoints: (0..shards).map(endpoint).collect(),
-            cascade: None,
+            cascade,
             drain: Duration::from_secs(3),
             ice_servers: Vec::new(),
             limits,
         };
-        let start = Instant::now();
+        let mut seed = [1; 32];
+        seed.iter_mut().zip(node.bytes()).for_each(|(seed, byte)| *seed = byte);
         Self {
-            hub: Hub::new(config, start, UNIX_MS, [1; 32]),
+            hub: Hub::new(config, start, UNIX_MS, seed),
             start,
             now: start,
             opened: 0,
@@ -99,6 +110,7 @@ impl World {
             heard: BTreeMap::new(),
             last_seq: BTreeMap::new(),
             commands: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
