@@ -31,7 +31,7 @@ const HEADER: usize = 16;
 
 /// What the application does.
 pub(crate) enum Sender {
-    Media(Media),
+    Media(Box<Media>),
     Bulk(Option<StreamId>),
 }
 
@@ -50,7 +50,7 @@ impl Sender {
     /// Media of so many bits per second in all.
     pub(crate) fn media(demand: u64, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        Self::Media(Media { rng, demand, next: 0, next_voice: 0, open: BTreeMap::new() })
+        Self::Media(Box::new(Media { rng, demand, next: 0, next_voice: 0, open: BTreeMap::new() }))
     }
 
     pub(crate) fn bulk() -> Self {

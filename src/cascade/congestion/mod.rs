@@ -11,8 +11,9 @@
 //!   that is left, and by a constant near the top, so that flows which share a bottleneck become alike.
 //! - **A queue that stands is cut** to what was delivered meanwhile, a little less, and the window leaves no room for a queue until it is
 //!   gone. That also shows the true base round trip to every flow that shares the path.
-//! - **Loss is forgiven** up to [`HEAVY_LOSS`] beyond what the path loses anyway, unless a queue grows with it: a bottleneck with
-//!   a small buffer. Retransmission is the transport's matter.
+//! - **Loss is put to the trial.** A few percent are forgiven. More than [`SUSPECT_LOSS`] lowers the rate to what arrives for a moment: if
+//!   the loss stays, it is the path's own, and is forgiven for a while; if it goes, it was congestion. Where a queue grows with the
+//!   loss, a small buffer overflowed, and the target becomes smaller than it. Retransmission is the transport's matter.
 //! - **Backing off in vain** means that the queue is somebody else's, or that the path has become longer. After
 //!   [`VAIN_CUTS`] of them the flow stops yielding to delay, grows slowly, and yields to loss, as its neighbour does.
 //! - **Demand is the measure.** The rate does not grow beyond [`HEADROOM`] times what the application wants, and what was
@@ -33,14 +34,20 @@ use crate::units::Bitrate;
 /// The queue that a busy link may keep. More gives steadier use of the capacity, and that much more delay to every frame.
 pub const TARGET: Duration = Duration::from_millis(25);
 
-/// A standing queue beyond this is cut. More tolerates jitter and bursts, and reacts later.
-const OVERUSE: Duration = Duration::from_millis(32);
+/// A standing queue beyond so many times the target is cut. More tolerates jitter and bursts, and reacts later.
+const OVERUSE: f64 = 1.28;
 
 /// A queue beyond this is cut when a single slice shows it. Less reacts sooner when capacity falls, and to mere keyframes.
 const STEEP: Duration = Duration::from_millis(60);
 
-/// A queue below this is room to grow. More grows longer before it slows down.
-const CALM: Duration = Duration::from_millis(10);
+/// A queue below this share of the target is room to grow. More grows longer before it slows down.
+const CALM: f64 = 0.4;
+
+/// Where a small buffer overflowed, the target becomes this share of the queue that was seen, no less than `LEAST_TARGET`, for `SMALL_BUFFER`.
+/// A longer time loses less to such buffers, and takes longer to notice that the path has a larger one.
+const BELOW_BUFFER: f64 = 0.6;
+const LEAST_TARGET: Duration = Duration::from_millis(5);
+const SMALL_BUFFER: Duration = Duration::from_secs(30);
 
 /// Share of the delivered rate that is kept after a cut. More uses the link better; less drains it sooner and lets others in.
 const KEEP: f64 = 0.9;
@@ -150,6 +157,8 @@ pub struct Controller {
     decided: Instant,
     cut: Option<Instant>,
     trial: Option<Trial>,
+    /// A smaller target than [`TARGET`], and until when.
+    small_buffer: Option<(Duration, Instant)>,
     /// Since when there was room to grow.
     calm: Option<Instant>,
     /// The smallest standing queue since the last cut.
@@ -170,6 +179,7 @@ impl Controller {
             decided: now,
             cut: None,
             trial: None,
+            small_buffer: None,
             calm: None,
             emptiest: Duration::MAX,
             vain_cuts: 0,
@@ -209,9 +219,9 @@ impl Controller {
     pub fn window(&self) -> u64 {
         let base = self.rtt.base().unwrap_or(FIRST_RTT).as_secs_f64();
         let covered = match self.state {
-            State::Starting | State::Steady => base + TARGET.as_secs_f64(),
+            State::Starting | State::Steady => base + self.target().as_secs_f64(),
             State::Draining { .. } => base * DRAIN,
-            State::Competing { .. } => base + self.queue().max(TARGET).as_secs_f64(),
+            State::Competing { .. } => base + self.queue().max(self.target()).as_secs_f64(),
         };
         (self.rate_f64() * covered / 8.0).max(LEAST_WINDOW) as u64
     }
@@ -247,14 +257,15 @@ impl Controller {
         self.decided = now;
         let Some(queue) = self.rtt.queue() else { return };
         self.emptiest = self.emptiest.min(queue);
-        self.calm = if queue < CALM { self.calm.or(Some(now)) } else { None };
-        if matches!(self.state, State::Draining { until } if now >= until || queue < CALM / 2) {
+        self.calm = if queue < self.calm_queue() { self.calm.or(Some(now)) } else { None };
+        if matches!(self.state, State::Draining { until } if now >= until || queue < self.calm_queue() / 2) {
             self.state = State::Steady;
         }
         self.end_trial(now);
+        self.small_buffer = self.small_buffer.filter(|(_, until)| now < *until);
         match self.state {
             State::Competing { since } => self.compete(now, since, passed),
-            State::Starting | State::Steady | State::Draining { .. } if self.is_overused(queue) => self.overused(now),
+            State::Starting | State::Steady | State::Draining { .. } if self.is_overused(queue) => self.overused(now, queue),
             State::Starting | State::Steady | State::Draining { .. } if self.loss.excess() > SUSPECT_LOSS => self.try_loss(now),
             State::Starting => self.grow(queue, passed, GROWTH_START),
             State::Steady => {
@@ -270,7 +281,25 @@ impl Controller {
     }
 
     fn is_overused(&self, queue: Duration) -> bool {
-        queue > OVERUSE || self.is_steep() || (queue > CALM && self.loss.excess() > QUEUE_LOSS)
+        queue > self.overuse_queue() || self.is_steep() || self.overflows(queue)
+    }
+
+    /// A buffer is full: packets are lost while a queue stands.
+    fn overflows(&self, queue: Duration) -> bool {
+        queue > self.calm_queue() && self.loss.excess() > QUEUE_LOSS
+    }
+
+    /// The queue that is aimed at.
+    fn target(&self) -> Duration {
+        self.small_buffer.map_or(TARGET, |(target, _)| target)
+    }
+
+    fn overuse_queue(&self) -> Duration {
+        self.target().mul_f64(OVERUSE)
+    }
+
+    fn calm_queue(&self) -> Duration {
+        self.target().mul_f64(CALM)
     }
 
     /// The last cut has shown its effect: a round trip with its queue, and the moments that the minimum is taken over.
@@ -279,11 +308,15 @@ impl Controller {
         self.cut.is_none_or(|cut| now.saturating_duration_since(cut) >= effect)
     }
 
-    fn overused(&mut self, now: Instant) {
+    fn overused(&mut self, now: Instant, queue: Duration) {
         if !self.may_cut(now) {
             return;
         }
-        let in_vain = self.cut.is_some() && self.emptiest > OVERUSE / 2;
+        if self.overflows(queue) && queue <= self.overuse_queue() {
+            let target = queue.mul_f64(BELOW_BUFFER).clamp(LEAST_TARGET, self.target());
+            self.small_buffer = Some((target, now + SMALL_BUFFER));
+        }
+        let in_vain = self.cut.is_some() && self.emptiest > self.overuse_queue() / 2;
         self.vain_cuts = if in_vain { self.vain_cuts + 1 } else { 0 };
         if self.vain_cuts >= VAIN_CUTS {
             self.state = State::Competing { since: now };
@@ -334,7 +367,7 @@ impl Controller {
         if self.rate >= self.ceiling() {
             return;
         }
-        let room = 1.0 - queue.as_secs_f64() / CALM.as_secs_f64();
+        let room = 1.0 - queue.as_secs_f64() / self.calm_queue().as_secs_f64();
         let step = STEP_BYTES * 8.0 / self.loop_time().as_secs_f64();
         let more = (self.rate * growth * room).max(self.rate * STEP_SHARE + step);
         self.rate = bounded((self.rate + more * self.loops(passed)).min(self.ceiling()));
