@@ -45,6 +45,9 @@ const IMPURE: &[(&str, &str)] = &[
 /// The only places that know the WebRTC stack.
 const WEBRTC: &[&str] = &["edge/peer", "edge/sdp"];
 
+/// The only place that knows QUIC's implementation.
+const QUIC: &[&str] = &["cascade/quic"];
+
 /// Lines of production code in one file.
 const LONGEST: usize = 600;
 
@@ -149,6 +152,16 @@ fn leaves_webrtc_to_the_peer(source: &Source) -> Vec<Violation> {
         .collect()
 }
 
+fn leaves_quic_to_the_links(source: &Source) -> Vec<Violation> {
+    if source.is_in(QUIC) {
+        return Vec::new();
+    }
+    // `quinn_udp` is sockets only, and `stays_pure` says where those belong.
+    let breaks = |line: &str| ["quinn::", "quinn_proto", "use quinn;"].iter().any(|name| line.contains(name));
+    let lines = source.production().filter(|(_, line)| breaks(line));
+    lines.map(|(number, _)| source.violation(number, format!("only {} knows quinn", QUIC.join(", ")))).collect()
+}
+
 fn arrows_point_one_way(source: &Source) -> Vec<Violation> {
     let layer = |module: &str| LAYERS.iter().position(|row| row.contains(&module));
     let own = source.module().split('/').next().unwrap_or_default();
@@ -178,7 +191,14 @@ fn arrows_point_one_way(source: &Source) -> Vec<Violation> {
 /// A rule: a file's violations.
 type Rule = fn(&Source) -> Vec<Violation>;
 
-const RULES: &[Rule] = &[opens_with_its_purpose, is_not_too_long, stays_pure, leaves_webrtc_to_the_peer, arrows_point_one_way];
+const RULES: &[Rule] = &[
+    opens_with_its_purpose,
+    is_not_too_long,
+    stays_pure,
+    leaves_webrtc_to_the_peer,
+    leaves_quic_to_the_links,
+    arrows_point_one_way,
+];
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -271,6 +291,8 @@ fn every_rule_catches_what_it_is_for() {
         (stays_pure, "router/mod.rs", "//! Pure.\nuse tokio::sync::mpsc;\n", 2),
         (stays_pure, "edge/hub/mod.rs", "//! Pure.\n\nlet now = Instant::now();\n", 3),
         (leaves_webrtc_to_the_peer, "shard/mod.rs", "//! Shard.\nuse rtc_dtls::conn;\n", 2),
+        (leaves_quic_to_the_links, "shard/cascade.rs", "//! Shard.\nuse quinn::Connection;\n", 2),
+        (leaves_quic_to_the_links, "cascade/link/mod.rs", "//! Pure.\nuse quinn_proto::RttEstimator;\n", 2),
         (arrows_point_one_way, "rtp/packet.rs", "//! Low.\nuse crate::router::Router;\n", 2),
         (arrows_point_one_way, "edge/peer.rs", "//! Edge.\nlet x = crate::shard::Inbox::Stop;\n", 2),
         (arrows_point_one_way, "stray.rs", "//! No layer.\n", 1),
@@ -291,6 +313,8 @@ fn no_rule_catches_what_is_allowed() {
         ("rtp/packet.rs", "//! Fine.\nfn a() {}\n#[cfg(test)]\nmod tests { use crate::router; fn b() { Instant::now(); } }\n"),
         ("edge/signal.rs", "//! Shell.\nuse tokio::sync::mpsc;\nuse crate::rtp::Kind;\n"),
         ("edge/peer/dtls.rs", "//! Peer.\nuse rtc_dtls::conn;\n"),
+        ("cascade/quic/mod.rs", "//! Links.\nuse quinn::Endpoint;\n"),
+        ("shard/batch.rs", "//! Sockets.\nuse quinn_udp::Transmit;\n"),
         ("edge/hub/tests.rs", "//! Tests.\nlet now = Instant::now();\n"),
         ("lib.rs", "//! All.\nuse crate::cli;\n"),
         ("cli/dev.rs", "//! Filter.\nlet filter = \"warn,rtc_dtls=error\";\n"),

@@ -1,6 +1,9 @@
 //! What comes by a link's media streams and datagrams, taken apart into packets. A packet is passed on as soon as it is whole,
 //! not when its frame is. Owns the framing and its limits; what breaks them closes the link.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use bytes::{Buf, Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 
@@ -10,6 +13,10 @@ use crate::cascade::wire::{Frame, VERSION, WireError};
 
 /// Streams that may be open at once. As many as a neighbour may open; beyond, the transport refuses them.
 pub const MAX_STREAMS: u32 = 4_096;
+
+/// A stream that is open for this long is no frame: its sender gives up a frame after a second. Shorter would mistake a bad
+/// moment for malice.
+pub const LONGEST: Duration = Duration::from_secs(10);
 
 /// What came.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +36,8 @@ pub enum ReceiveError {
     TooLong(u64),
     #[error("a media stream ended amid a packet")]
     Cut,
+    #[error("a media stream was left open for {} s", LONGEST.as_secs())]
+    Stalled,
     #[error("an empty media packet")]
     Empty,
     #[error("a probe: {0}")]
@@ -39,6 +48,8 @@ pub enum ReceiveError {
 #[derive(Debug, Default)]
 pub struct Receiver {
     streams: FxHashMap<u64, Stream>,
+    /// When streams were opened, oldest first; some are over already.
+    opened: VecDeque<(u64, Instant)>,
 }
 
 /// A stream that is not over.
@@ -50,6 +61,23 @@ struct Stream {
 }
 
 impl Receiver {
+    /// A stream has begun that is not whole yet.
+    pub fn opened(&mut self, now: Instant, key: u64) {
+        self.streams.entry(key).or_default();
+        self.opened.push_back((key, now));
+        // Those that are over go now and then, so that it holds no more than twice what is open.
+        if self.opened.len() > 2 * self.streams.len() + 64 {
+            self.opened.retain(|(key, _)| self.streams.contains_key(key));
+        }
+    }
+
+    /// Whether streams are ended in time.
+    pub fn check(&self, now: Instant) -> Result<(), ReceiveError> {
+        let mut open = self.opened.iter().filter(|(key, _)| self.streams.contains_key(key));
+        let stalled = open.next().is_some_and(|(_, at)| now.saturating_duration_since(*at) >= LONGEST);
+        if stalled { Err(ReceiveError::Stalled) } else { Ok(()) }
+    }
+
     /// Bytes of a stream, in their order. `key` is the stream's.
     pub fn chunk(&mut self, key: u64, mut bytes: Bytes, out: &mut Vec<Received>) -> Result<(), ReceiveError> {
         let stream = self.streams.entry(key).or_default();
@@ -239,6 +267,25 @@ mod tests {
         assert_eq!(receiver.datagram(probe(&ping).unwrap()), Ok(Received::Probe(ping)));
         let other = probe(&Frame::Goaway { reason: "no".into() }).unwrap();
         assert_eq!(receiver.datagram(other), Err(ReceiveError::Probe(WireError::Malformed)));
+    }
+
+    #[test]
+    fn a_stream_that_is_left_open_is_noticed_and_one_that_ends_is_not() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let (mut receiver, mut out) = (Receiver::default(), Vec::new());
+        for n in 0..5_000 {
+            receiver.opened(at(n * 10), n);
+            receiver.chunk(n, stream(1, &[b"x"]).into(), &mut out).unwrap();
+            receiver.end(n).unwrap();
+            assert_eq!(receiver.check(at(n * 10)), Ok(()));
+            assert!(receiver.opened.len() <= 66);
+        }
+        receiver.opened(at(50_000), 6_000);
+        assert_eq!(receiver.check(at(59_999)), Ok(()));
+        assert_eq!(receiver.check(at(60_000)), Err(ReceiveError::Stalled));
+        receiver.reset(6_000);
+        assert_eq!(receiver.check(at(60_000)), Ok(()));
     }
 
     proptest! {

@@ -126,6 +126,7 @@ impl Active {
                     self.received = received;
                     result.map_err(|why| why.to_string())?;
                 }
+                Raw::Waits { key } => self.receiver.opened(now, key),
                 Raw::End { key } => self.receiver.end(key).map_err(|why| why.to_string())?,
                 Raw::Reset { key } => self.receiver.reset(key),
                 Raw::Closed(why) => return Err(super::reason(&why)),
@@ -213,6 +214,7 @@ impl Active {
             }
         }
         if self.ticker.is_due(now) {
+            self.receiver.check(now).map_err(|why| why.to_string())?;
             self.ticker.tick(now, &self.connection.stats());
             self.figures.want(Bitrate(self.sender.demand(now) * 8));
         }

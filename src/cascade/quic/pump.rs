@@ -29,6 +29,10 @@ pub(super) enum Raw {
         key: u64,
         bytes: Bytes,
     },
+    /// More is to come of this stream, which is new.
+    Waits {
+        key: u64,
+    },
     End {
         key: u64,
     },
@@ -135,7 +139,7 @@ impl Pump {
         mut ready: Option<Result<Option<quinn::Chunk>, ReadError>>,
         raws: &mut Vec<Raw>,
     ) {
-        let key = stream.id().index();
+        let (key, fresh) = (stream.id().index(), ready.is_none());
         loop {
             // A stream of any length gives way to others now and then.
             let polled = ready.take().or_else(|| match raws.len() {
@@ -149,6 +153,9 @@ impl Pump {
                 Some(Err(_)) => return raws.push(Raw::Reset { key }),
                 None => break,
             }
+        }
+        if fresh {
+            raws.push(Raw::Waits { key });
         }
         let read = async move {
             let read = stream.read_chunk(PIECE, true).await;

@@ -51,15 +51,20 @@ impl Sender {
             }
         }
         let rtt = self.network.rtt;
-        for (open, class) in self.open.iter_mut().zip(Class::ALL) {
-            let over = |open: &Open| now.saturating_duration_since(open.at) >= class.deadline() + rtt;
-            while let Some(Open { key, flow, finished, .. }) = open.pop_front_if(|open| over(open)) {
+        for class in Class::ALL {
+            let over = |open: &mut Open| now.saturating_duration_since(open.at) >= class.deadline() + rtt;
+            while let Some(Open { key, flow, finished, .. }) = self.open_of(class).pop_front_if(over) {
                 if finished {
                     self.actions.push_back(Action::Reset { key, flow });
                     continue;
                 }
-                // Its end never came: the source stalled, and what came of the frame may still be of use.
                 self.unfinished -= 1;
+                if self.queue(class).holds(flow) {
+                    self.actions.push_back(Action::Reset { key, flow });
+                    self.shed(now, flow);
+                    continue;
+                }
+                // Its end never came: the source stalled, and what came of the frame may still be of use.
                 self.actions.push_back(Action::Finish { key });
                 if let Some(flow) = self.flows.get_mut(&flow) {
                     flow.end_frame(key);

@@ -376,19 +376,22 @@ impl Sender {
     }
 
     fn opened(&mut self, open: Open, class: Class) {
+        let remembered = self.open_of(class);
+        remembered.push_back(open);
+        let forgotten = if remembered.len() > MAX_REMEMBERED { remembered.pop_front() } else { None };
+        self.unfinished += 1;
+        if let Some(oldest) = forgotten {
+            self.unfinished -= usize::from(!oldest.finished);
+            self.actions.push_back(Action::Reset { key: oldest.key, flow: oldest.flow });
+        }
+    }
+
+    const fn open_of(&mut self, class: Class) -> &mut VecDeque<Open> {
         let [audio, base, upgrade] = &mut self.open;
-        let remembered = match class {
+        match class {
             Class::Audio => audio,
             Class::Base => base,
             Class::Upgrade => upgrade,
-        };
-        remembered.push_back(open);
-        self.unfinished += 1;
-        if remembered.len() > MAX_REMEMBERED
-            && let Some(oldest) = remembered.pop_front()
-        {
-            self.unfinished -= usize::from(!oldest.finished);
-            self.actions.push_back(Action::Reset { key: oldest.key, flow: oldest.flow });
         }
     }
 
