@@ -50,7 +50,7 @@ impl Hub {
         }
         let members: Vec<MemberId> = self.members.keys().copied().collect();
         for member in members {
-            self.offer_move(member);
+            self.offer_move(member, false);
         }
     }
 
@@ -66,21 +66,28 @@ impl Hub {
         }
         let members: Vec<MemberId> = self.members.keys().copied().collect();
         for member in members {
-            self.offer_move(member);
+            self.offer_move(member, false);
         }
     }
 
-    /// Asks a member to move, if this node is drained and there is another edge. Told again if that one goes.
-    pub(super) fn offer_move(&mut self, id: MemberId) {
+    /// Asks a member to move, if this node is drained and there is another edge. Told again if that one goes, or the member may
+    /// have missed it.
+    pub(super) fn offer_move(&mut self, id: MemberId, missed: bool) {
         if self.door != Door::Draining {
             return;
         }
         let (Some(relay), Some(member)) = (&self.relay, self.members.get(&id)) else { return };
-        let Some(url) = next_edge(&relay.view, &member.room) else { return };
+        let stands = |url: &&String| relay.view.nodes.values().filter_map(joinable).any(|(_, other)| other == *url);
+        let told = member.sent_to.as_ref().filter(stands);
+        if told.is_some() && !missed {
+            return;
+        }
+        let Some(url) = told.cloned().or_else(|| next_edge(&relay.view, &member.room)) else { return };
         self.refresh_token(id);
         let left = self.drained_at.map_or(self.config.drain, |at| (at + self.config.drain).saturating_duration_since(self.now));
         let deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
         if let Some(member) = self.members.get_mut(&id) {
+            member.sent_to = Some(url.clone());
             member.reply(ServerMessage::Migrate { url, deadline_ms }, &mut self.out);
         }
     }

@@ -147,6 +147,7 @@ impl Hub {
             quality_told: None,
             quality_shared: None,
             knows_quality: false,
+            sent_to: None,
             rates: Rates::new(now),
             strikes: 0,
             malformed: 0,
@@ -260,7 +261,7 @@ impl Hub {
             }
             self.mark(&room, id);
         }
-        self.offer_move(id);
+        self.offer_move(id, true);
         true
     }
 

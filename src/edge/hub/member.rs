@@ -60,6 +60,8 @@ pub(super) struct Member {
     pub(super) quality_shared: Option<PeerQuality>,
     /// It was told the whole room's quality once.
     pub(super) knows_quality: bool,
+    /// The edge it was asked to move to.
+    pub(super) sent_to: Option<String>,
     pub(super) rates: Rates,
     /// Requests refused for their rate since one was granted.
     pub(super) strikes: u32,

@@ -23,7 +23,7 @@ struct Server {
     addr: SocketAddr,
     handle: HubHandle,
     inbox: mpsc::Receiver<Command>,
-    _events: mpsc::Sender<(ShardId, Event)>,
+    events: mpsc::Sender<(ShardId, Event)>,
 }
 
 fn keys() -> Keys {
@@ -58,7 +58,7 @@ async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
     let addr = listener.local_addr().expect("bound");
     let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a socket option"));
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    Server { addr, handle, inbox, _events: events }
+    Server { addr, handle, inbox, events }
 }
 
 impl Server {
@@ -334,4 +334,45 @@ async fn development_tokens_are_for_this_machine_and_for_development() {
 
     let other = serve(|_| {}).await;
     assert!(other.http("POST", path, &host, body).await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn the_edges_of_a_cluster_are_listed_for_who_has_not_joined() {
+    let server = serve(|config| config.cascade = Some(ShardId(1))).await;
+    let info = |id: &str, url: &str| crate::cluster::NodeInfo {
+        id: NodeId::new(id),
+        region: RegionId::new("there"),
+        role: crate::cluster::Role::Both,
+        incarnation: 1,
+        draining: false,
+        url: Some(url.into()),
+        addr: None,
+    };
+    let nodes = [info("a", "https://a.example"), info("node", "https://node.example")];
+    let nodes = Arc::new(nodes.into_iter().map(|node| (node.id.clone(), node)).collect());
+    let view = crate::cluster::View { me: NodeId::new("node"), nodes };
+    server.events.send((ShardId(1), Event::Cluster { view })).await.expect("the hub is there");
+    // A round through the hub, so that it has taken the view in.
+    server.handle.snapshot().await.expect("the hub is there");
+    let host = server.addr.to_string();
+    let ids = async || {
+        let answer = server.http("GET", "/v1/edges", &host, "").await;
+        let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON");
+        body["edges"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|edge| (edge["id"].to_string(), edge["url"].to_string()))
+            .collect::<Vec<_>>()
+    };
+    let mut found = ids().await;
+    for _ in 0..100 {
+        if found.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        found = ids().await;
+    }
+    let wanted = [("node", "https://node.example"), ("a", "https://a.example")];
+    assert_eq!(found, wanted.map(|(id, url)| (format!("{id:?}"), format!("{url:?}"))), "this one first");
 }

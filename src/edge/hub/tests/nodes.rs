@@ -33,6 +33,7 @@ pub(super) struct Net {
     pub(super) limits: fn(&mut Limits),
     /// Which cores keep homes; all others are edges only.
     pub(super) cores: Vec<bool>,
+    pub(super) draining: Vec<bool>,
 }
 
 struct Flying {
@@ -68,6 +69,7 @@ impl Net {
             bytes: 0,
             limits,
             cores: vec![true; nodes],
+            draining: vec![false; nodes],
         };
         for node in 0..nodes {
             let world = net.world(node);
@@ -94,7 +96,7 @@ impl Net {
             region: RegionId::new(format!("r{node}")),
             role: if self.cores[node] { Role::Both } else { Role::Edge },
             incarnation: self.incarnations[node],
-            draining: false,
+            draining: self.draining[node],
             url: Some(format!("https://n{node}.example.org")),
             addr: None,
         }

@@ -55,6 +55,13 @@ fn a_member_in_another_region_is_seen_and_heard_of() {
         };
         assert_eq!(ways(&mut net), [(tracks[0], vec!["r1".to_owned(), "r2".into(), "r0".into()])]);
 
+        // Who gets a slot for it later hears the way then.
+        let mut eve = net.join(1, &room, "eve").expect("welcome");
+        net.on(1, |world| world.follow(&mut eve));
+        let heard = net.worlds[1].heard[&eve.conn].iter().map(|frame| (*frame.body).clone());
+        assert_eq!(only!(heard, ServerMessage::Path { track, nodes } => (track, nodes.len())), [(tracks[0], 3)]);
+        net.on(1, |world| world.say(eve.conn, ClientMessage::Bye {}));
+
         net.on(0, |world| world.ask(&ada, ClientMessage::Mute { track: tracks[0], muted: true })).expect("its own");
         net.on(0, |world| world.ask(&ada, ClientMessage::Hand { up: true })).expect("granted");
         net.pass(300);
@@ -67,7 +74,7 @@ fn a_member_in_another_region_is_seen_and_heard_of() {
         net.agree(&room);
         net.on(0, |world| world.say(ada.conn, ClientMessage::Bye {}));
         net.pass(300);
-        assert_eq!(net.screen(1, &bob).left, [(ada.pid, LeaveReason::Left)]);
+        assert_eq!(net.screen(1, &bob).left.last(), Some(&(ada.pid, LeaveReason::Left)));
         assert!(net.worlds[1].receives(&bob).is_empty());
         net.check();
         net.on(1, |world| world.say(bob.conn, ClientMessage::Bye {}));
@@ -358,6 +365,10 @@ fn a_drained_edge_sends_its_members_elsewhere_with_a_token() {
     let seen = net.on(0, |world| world.cut(&tab));
     net.on(0, |world| world.resume(&mut tab, seen));
     assert!(told(net.worlds[0].hear(tab.conn)) >= 2);
+    // When the cluster sees the drain too, nothing is told twice.
+    net.draining[0] = true;
+    net.tell_views();
+    assert_eq!(told(net.worlds[0].hear(tab.conn)), 0);
     // It moves: the session here is replaced.
     net.join(1, &room, "id-0").expect("welcome");
     net.pass(500);
@@ -368,6 +379,34 @@ fn a_drained_edge_sends_its_members_elsewhere_with_a_token() {
     alone.hear(ada.conn);
     alone.input(Input::Drain);
     assert_eq!(alone.hear(ada.conn), []);
+}
+
+/// What it costs, for the report and so that it does not grow unseen: `cargo test --lib costs -- --nocapture`.
+#[test]
+fn a_room_of_a_hundred_over_five_nodes_costs_little_to_fill_and_to_keep() {
+    let mut net = Net::new(5);
+    let room = net.room_at(0);
+    for n in 0..100 {
+        let mut tab = net.join(n % 5, &room, &format!("id-{n}")).expect("welcome");
+        net.pass(50);
+        net.on(n % 5, |world| world.publish(&mut tab, &[("mic", Microphone), ("cam", Camera)]));
+        net.pass(50);
+    }
+    net.pass(500);
+    net.agree(&room);
+    let (joining, joining_bytes) = (net.sent, net.bytes);
+    net.pass(60_000);
+    let (minute, minute_bytes) = (net.sent - joining, net.bytes - joining_bytes);
+    net.cores[0] = false;
+    (net.sent, net.bytes) = (0, 0);
+    net.tell_views();
+    net.pass(1_000);
+    net.agree(&room);
+    println!("joining: {joining} messages, {joining_bytes} bytes; a quiet minute: {minute} messages, {minute_bytes} bytes;");
+    println!("another home: {} messages, {} bytes", net.sent, net.bytes);
+    assert!(joining < 1_000 && joining_bytes < 120_000, "{joining} messages, {joining_bytes} bytes");
+    assert!(minute < 200 && minute_bytes < 10_000, "{minute} messages, {minute_bytes} bytes");
+    assert!(net.sent < 40 && net.bytes < 60_000, "{} messages, {} bytes", net.sent, net.bytes);
 }
 
 /// One thing that may happen to a cluster.
