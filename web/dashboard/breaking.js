@@ -53,7 +53,7 @@ export function Breaking({ dev, onFault, onDone }) {
     <div class="tabs" role="tablist" aria-label="Paths between regions">
       ${pairs.map(({ from, to, impairment }) => {
         const key = `${from}|${to}`;
-        const state = impairment.partition ? "cut" : isPerfect(impairment) ? "" : "impaired";
+        const state = harm({ ...PERFECT, ...impairment });
         return html`<button key=${key} type="button" role="tab" aria-selected=${key === shown?.key} class="tab" data-testid="path-tab" data-path=${key} data-state=${state} onClick=${() => setChosen(key)}>${from} – ${to}${state && html` <small>${state}</small>`}</button>`;
       })}
     </div>
@@ -61,8 +61,8 @@ export function Breaking({ dev, onFault, onDone }) {
   </section>`;
 }
 
-/** @param {Impairment} impairment */
-const isPerfect = (impairment) => JSON.stringify({ ...PERFECT, ...impairment }) === JSON.stringify(PERFECT);
+/** What a path suffers from in a word; a long way alone is no harm. @param {Impairment} impairment */
+const harm = ({ partition, loss, jitter_ms, rate_kbps }) => (partition ? "cut" : loss > 0 || jitter_ms > 0 || rate_kbps > 0 ? "impaired" : "");
 
 /** @param {{ from: string, to: string, impairment: Impairment, onFault: (text: string) => void }} props */
 function Path({ from, to, impairment, onFault }) {
@@ -94,7 +94,7 @@ function Path({ from, to, impairment, onFault }) {
       );
     }, TELL_AFTER);
   };
-  const state = now.partition ? "cut" : isPerfect(now) ? "" : "impaired";
+  const state = harm(now);
   return html`<fieldset class=${`path ${now.partition ? "cut" : ""}`} data-testid="path" data-path=${`${from}|${to}`}>
     <legend>${from} – ${to}${state && html` <span class=${state === "cut" ? "bad-text" : "dim"}>${state}</span>`}</legend>
     <div class="buttons presets">
@@ -103,7 +103,7 @@ function Path({ from, to, impairment, onFault }) {
     </div>
     ${SLIDERS.map(({ key, label, most, step, scale, unit, zero }) => {
       const value = Math.round(now[key] * scale * 10) / 10;
-      const text = value === 0 && zero ? zero : `${value} ${unit}`;
+      const text = value <= (key === "burst" ? 1 : 0) && zero ? zero : `${value} ${unit}`;
       return html`<label key=${key} class="slider"><span>${label}</span><input type="range" min="0" max=${most} step=${step} value=${value} disabled=${now.partition} aria-valuetext=${text} data-testid=${`slide-${key}`} onInput=${(/** @type {any} */ event) => set({ [key]: Number(event.target.value) / scale })} /><output>${text}</output></label>`;
     })}
   </fieldset>`;

@@ -23,6 +23,7 @@ function Dashboard() {
   const [lost, setLost] = useState(/** @type {{ since: number, why: string } | null} */ (null));
   const [fault, setFault] = useState("");
   const devThere = useRef(true);
+  const roomsThere = useRef(true);
 
   const askDev = async () => {
     if (!devThere.current) return;
@@ -30,6 +31,18 @@ function Dashboard() {
       setDev(await api.dev());
     } catch (refusal) {
       if (/** @type {any} */ (refusal).status === 404) devThere.current = false;
+    }
+  };
+
+  const askRooms = async () => {
+    if (!roomsThere.current) return;
+    try {
+      const { rooms } = await api.rooms();
+      setMembers(new Map(rooms.map((/** @type {any} */ room) => [room.id, room.members])));
+    } catch (refusal) {
+      // The dashboard of `weir dev` belongs to no one node: it has no rooms of its own.
+      if (/** @type {any} */ (refusal).status === 404) roomsThere.current = false;
+      setMembers(new Map());
     }
   };
 
@@ -43,7 +56,7 @@ function Dashboard() {
         model.take(answer, Date.now());
         setHeardAt(Date.now());
         setLost(null);
-        if (turn % ROOMS_EVERY === 0) api.rooms().then(({ rooms }) => setMembers(new Map(rooms.map((/** @type {any} */ room) => [room.id, room.members]))), () => setMembers(new Map()));
+        if (turn % ROOMS_EVERY === 0) void askRooms();
       } catch (refusal) {
         const { name, message } = /** @type {Error} */ (refusal);
         const why = name === "TimeoutError" ? "no answer" : name === "TypeError" ? "no connection" : message;

@@ -25,9 +25,10 @@ function freePort() {
 /**
  * Starts it and waits until it answers.
  * @param {string} name Of the log.
- * @param {{ serve?: boolean, port?: number }} [how] `serve`: knows one API key and hands nothing out; `token` mints.
+ * @param {{ serve?: boolean, regions?: boolean, port?: number }} [how] `serve`: knows one API key and hands nothing out; `token`
+ * mints. `regions`: several of them, as `weir dev` runs them.
  */
-export async function startServer(name, { serve = false, port: wanted = 0 } = {}) {
+export async function startServer(name, { serve = false, regions = false, port: wanted = 0 } = {}) {
   if (process.env.WEIR_TEST_URL && !serve) return { url: process.env.WEIR_TEST_URL.replace(/\/$/, ""), stop: async () => {} };
   mkdirSync(ARTIFACTS, { recursive: true });
   const log = createWriteStream(join(ARTIFACTS, `${name}.server.log`));
@@ -35,7 +36,7 @@ export async function startServer(name, { serve = false, port: wanted = 0 } = {}
   const port = serve ? await freePort() : wanted;
   const args = serve
     ? ["serve", "--http-listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${await freePort()}`, "--udp-port", String(await freePort()), "--tcp-port", "0", "--set", "media.listen_ip=127.0.0.1", "--advertise", "127.0.0.1", "--shards", "1"]
-    : ["dev", "--single", "--port", String(port)];
+    : ["dev", ...(regions ? [] : ["--single"]), "--port", String(port)];
   const child = spawn(BINARY, [...args, "--log", "warn,weir=debug"], { stdio: ["ignore", "pipe", "pipe"], env: serve ? env : process.env });
   let ended = null;
   const exited = new Promise((done) => child.once("exit", (code, signal) => done((ended = code ?? signal))));
@@ -57,6 +58,8 @@ export async function startServer(name, { serve = false, port: wanted = 0 } = {}
   }
   return {
     url,
+    /** The operator's page of `weir dev`. */
+    dashboard: /Dashboard: (http:\/\/[\w.:]+)/.exec(text)?.[1],
     /** Mints a token with the server's own command. */
     token: (room, identity, ...more) => {
       const minted = spawnSync(BINARY, ["token", "--room", room, "--identity", identity, ...more], { env, encoding: "utf8" });
