@@ -10,7 +10,8 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::{Name, TlsError, certificates, server_name, validity};
+use super::certificate::{certificates, validity};
+use super::{Name, TlsError, server_name};
 use crate::id::{NodeId, RegionId, is_name};
 
 /// How long a root is good for. Rotation replaces it long before.
@@ -47,8 +48,8 @@ impl Authority {
         let key = KeyPair::generate().map_err(not_made)?;
         let mut params = CertificateParams::default();
         // Roots of one cluster differ by name too, so that a person can tell them apart.
-        let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        params.distinguished_name = common_name(&format!("weir {cluster} root {unix}"));
+        let mark: String = key.public_key_raw().iter().rev().take(4).map(|byte| format!("{byte:02x}")).collect();
+        params.distinguished_name = common_name(&format!("weir {cluster} root {mark}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         params.subject_alt_names = vec![uri(&format!("spiffe://{cluster}"))?];
@@ -69,7 +70,7 @@ impl Authority {
             let cluster = cluster_of(&der)?;
             let (_, expires) = validity(&der)?;
             let issuer = Issuer::from_ca_cert_der(&der, pair).map_err(not_made)?;
-            return Ok(Self { cluster, root: text.to_owned(), key: key.to_owned(), expires, issuer });
+            return Ok(Self { cluster, root: format!("{text}\n"), key: key.to_owned(), expires, issuer });
         }
         Err(TlsError::Key("none of the trusted roots has this key".to_owned()))
     }
@@ -112,7 +113,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let left = self.expires.duration_since(now).unwrap_or_default();
+        let left = self.expires.duration_since(now).map_err(|_| TlsError::RootExpired)?;
         date(&mut params, now, lifetime.min(left));
         let cert = params.signed_by(&key, &self.issuer).map_err(not_made)?.pem();
         Ok(Leaf { cert, key: key.serialize_pem() })

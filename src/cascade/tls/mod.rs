@@ -12,14 +12,14 @@
 //! that; whoever owns it closes it. New files need no restart: build another [`Tls`] and use its configurations from then on.
 
 pub mod authority;
+mod certificate;
 mod name;
 mod verify;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use rustls::RootCertStore;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -27,9 +27,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::TLS13;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use self::authority::Authority;
+pub use self::certificate::Certificate;
 pub use self::name::{Name, server_name};
 use self::verify::Neighbours;
 use crate::cascade::wire::Identity;
@@ -66,6 +66,8 @@ pub enum TlsError {
     Key(String),
     #[error("{what} {name:?}: expected 1 to {} characters: a-z, 0-9, and inside also '-' and single dots", crate::id::MAX_NAME)]
     BadName { what: &'static str, name: String },
+    #[error("the authority's root has expired: replace it with `weir certs rotate`")]
+    RootExpired,
     #[error("the certificate could not be made: {0}")]
     NotMade(String),
 }
@@ -90,9 +92,7 @@ impl fmt::Debug for Pem {
 /// A node's identity, ready to be shown to neighbours and to check theirs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    name: Name,
-    starts: SystemTime,
-    expires: SystemTime,
+    certificate: Certificate,
     server: Arc<rustls::ServerConfig>,
     client: Arc<rustls::ClientConfig>,
 }
@@ -114,42 +114,35 @@ impl Tls {
     }
 
     fn with_clock(pem: &Pem, clock: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
-        let chain = certificates(&pem.cert, "the node's certificate")?;
-        let leaf = chain.first().ok_or(TlsError::NoCertificate("the node's certificate"))?;
-        let name = Name::of(leaf)?;
-        let (starts, expires) = validity(leaf)?;
-        let mut roots = RootCertStore::empty();
-        for root in certificates(&pem.ca, "the trusted roots")? {
-            roots.add(root).map_err(|why| TlsError::Malformed(why.to_string()))?;
-        }
+        let certificate = Certificate::from_pem(&pem.cert)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let neighbours = Arc::new(Neighbours::new(roots, name.cluster.clone(), &provider)?);
-        // Dates are for the handshake; here only the signature counts.
-        neighbours.chain(leaf, chain.get(1..).unwrap_or_default(), starts).map_err(|why| TlsError::NotOurs(why.to_string()))?;
+        let roots = certificate::trusted(&pem.ca)?;
+        let neighbours = Arc::new(Neighbours::new(roots, certificate.name.cluster.clone(), &provider)?);
+        certificate.check(&neighbours)?;
         let key = || PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|_| TlsError::NoKey("the node's private key"));
-        let server = server_config(&provider, &clock, &neighbours, &chain, key()?)?;
-        let client = client_config(&provider, &clock, &neighbours, &chain, key()?)?;
-        Ok(Self { name, starts, expires, server: Arc::new(server), client: Arc::new(client) })
+        let server = server_config(&provider, &clock, &neighbours, &certificate.chain, key()?)?;
+        let client = client_config(&provider, &clock, &neighbours, &certificate.chain, key()?)?;
+        Ok(Self { certificate, server: Arc::new(server), client: Arc::new(client) })
     }
 
     /// Who this node is.
     pub fn identity(&self) -> Identity {
-        self.name.identity.clone()
+        self.certificate.name.identity.clone()
     }
 
     /// Whom it belongs to.
     pub fn cluster(&self) -> &str {
-        &self.name.cluster
+        &self.certificate.name.cluster
     }
 
     /// From when on the certificate is good.
     pub fn starts(&self) -> SystemTime {
-        self.starts
+        self.certificate.starts
     }
 
     /// When neighbours begin to refuse it.
     pub fn expires(&self) -> SystemTime {
-        self.expires
+        self.certificate.expires
     }
 
     /// For the listening end.
@@ -164,7 +157,7 @@ impl Tls {
 
     /// Whom a neighbour's certificate names, if it is one of this cluster. The handshake has checked everything else.
     pub fn identity_of(&self, certificate: &CertificateDer<'_>) -> Result<Identity, TlsError> {
-        Name::of(certificate)?.within(&self.name.cluster)
+        Name::of(certificate)?.within(&self.certificate.name.cluster)
     }
 }
 
@@ -209,17 +202,6 @@ fn client_config(
     // The name would pass in the clear, and the other end has one certificate only.
     config.enable_sni = false;
     Ok(config)
-}
-
-fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    found.ok().filter(|found| !found.is_empty()).ok_or(TlsError::NoCertificate(what))
-}
-
-fn validity(certificate: &CertificateDer<'_>) -> Result<(SystemTime, SystemTime), TlsError> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|why| TlsError::Malformed(why.to_string()))?;
-    let time = |unix: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(unix).unwrap_or(0));
-    Ok((time(parsed.validity().not_before.timestamp()), time(parsed.validity().not_after.timestamp())))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The check of a neighbour's certificate, the same at both ends: a chain to a trusted root by rustls's own verifier, then the
 //! name in it. Differs from what browsers do in one thing only: the name is a node's URI and not a host's.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,9 +47,20 @@ impl Neighbours {
     }
 }
 
-/// As rustls reports it to whoever started the handshake; the other end hears a certificate alert without reasons.
+/// A reason that reads well where rustls prints reasons of others for programmers.
+#[derive(thiserror::Error)]
+#[error(transparent)]
+struct Refused(TlsError);
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// As this end reports it; the other one hears a certificate alert without reasons.
 fn refused(why: TlsError) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(why)))))
 }
 
 impl ServerCertVerifier for Neighbours {
