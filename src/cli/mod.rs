@@ -1,5 +1,6 @@
 //! The command line. Owns the commands and the flags they share; one file per command. Everything it starts is `node`'s work.
 
+mod certs;
 mod config;
 mod dev;
 mod doctor;
@@ -10,6 +11,7 @@ mod logging;
 mod run;
 mod serve;
 mod token;
+mod topology;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -42,6 +44,10 @@ enum Command {
     Drain(drain::Args),
     /// Mint a token that lets somebody join a room, or make an API key
     Token(token::Args),
+    /// Check, explain or draw a topology document
+    Topology(topology::Args),
+    /// Make the certificates by which nodes know each other
+    Certs(certs::Args),
     /// Show or check the configuration
     Config(config::Args),
     /// Check whether this machine can carry calls: ports, buffers, addresses, limits
@@ -57,6 +63,8 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         Command::Drain(args) => drain::run(args),
         Command::Token(args) => token::run(args),
+        Command::Topology(args) => topology::run(args),
+        Command::Certs(args) => certs::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Impair(args) => impair::run(args),

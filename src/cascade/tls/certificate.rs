@@ -58,6 +58,12 @@ pub(super) fn certificates(pem: &str, what: &'static str) -> Result<Vec<Certific
     found.ok().filter(|found| !found.is_empty()).ok_or(TlsError::NoCertificate(what))
 }
 
+/// From when to when the first certificate of a text is good, whatever it names.
+pub fn lifetime_of(pem: &str) -> Result<(SystemTime, SystemTime), TlsError> {
+    const WHAT: &str = "the text";
+    validity(certificates(pem, WHAT)?.first().ok_or(TlsError::NoCertificate(WHAT))?)
+}
+
 /// From when to when a certificate is good.
 pub(super) fn validity(certificate: &CertificateDer<'_>) -> Result<(SystemTime, SystemTime), TlsError> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|why| TlsError::Malformed(why.to_string()))?;

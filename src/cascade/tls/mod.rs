@@ -29,7 +29,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::TLS13;
 
 use self::authority::Authority;
-pub use self::certificate::Certificate;
+pub use self::certificate::{Certificate, lifetime_of};
 pub use self::name::{Name, server_name};
 use self::verify::Neighbours;
 use crate::cascade::wire::Identity;

@@ -234,6 +234,7 @@ fn bare(document: &Document, mode: Mode, text: &str) -> Topology {
             id: RegionId::new(region.id.value.as_str()),
             tier: tier(region, document),
             parents: region.parents.iter().map(|parent| RegionId::new(parent.value.as_str())).collect(),
+            price: region.price,
             backup_transit: region.backup_transit,
             max_mbps: region.max_mbps.as_ref().map(|mbps| mbps.value),
             load_mbps: region.load_mbps.as_ref().map(|mbps| mbps.value),

@@ -73,6 +73,8 @@ pub struct Region {
     pub tier: Tier,
     /// Those above it in a tree, the preferred one first.
     pub parents: Vec<RegionId>,
+    /// Of a gigabyte that it sends, in millionths of a dollar.
+    pub price: u32,
     /// Others' media should go around it.
     pub backup_transit: bool,
     /// What it may send to other regions.
@@ -85,7 +87,7 @@ pub struct Region {
 impl Region {
     fn bare(id: RegionId) -> Self {
         let (tier, parents) = (Tier::Hub, Vec::new());
-        Self { id, tier, parents, backup_transit: false, max_mbps: None, load_mbps: None, geo: None }
+        Self { id, tier, parents, price: 0, backup_transit: false, max_mbps: None, load_mbps: None, geo: None }
     }
 }
 
