@@ -92,7 +92,8 @@ fn direction(
     };
     let price = entry.and_then(|link| link.price.as_ref()).map_or(from.price, |price| price.value);
     let later = |child: &RegionEntry, of: &RegionEntry| child.parents.iter().skip(1).any(|parent| parent.value == of.id.value);
-    let reasons = [later(from, to) || later(to, from), from.backup_transit, to.backup_transit];
+    let is_later = later(from, to) || later(to, from);
+    let reasons = [is_later, from.backup_transit, to.backup_transit];
     let backups = reasons.iter().filter(|reason| **reason).count() as u64;
     let weigh = |amount: u32, weight: u32| u64::from(amount) * u64::from(weight);
     let cost = (weigh(price, weights.usd_gb) + 500_000) / 1_000_000
@@ -101,5 +102,5 @@ fn direction(
     // A way that cost nothing could be gone round and round. The ranges of all three keep the sum below the maximum.
     let cost = u32::try_from(cost).unwrap_or(MAX_COST).clamp(1, MAX_COST);
     let max_mbps = entry.and_then(|link| link.max_mbps.as_ref()).map(|mbps| mbps.value);
-    Some(Link { cost, rtt_ms, estimated, price, backup: backups > 0, max_mbps })
+    Some(Link { cost, rtt_ms, estimated, price, backup: is_later, max_mbps })
 }

@@ -118,7 +118,7 @@ pub struct Link {
     pub estimated: bool,
     /// Of a gigabyte, in millionths of a dollar.
     pub price: u32,
-    /// It costs the penalty: a child's second or later parent, or a region that is passed only in need.
+    /// To a child's second or later parent, or from there.
     pub backup: bool,
     pub max_mbps: Option<u32>,
 }

@@ -216,7 +216,9 @@ fn show(file: &Path, topology: &Topology, from: Option<&RegionId>) {
     let mut links = Vec::new();
     for (a, b, there) in topology.links().filter(|(from, to, _)| from < to) {
         let Some(back) = topology.link(b, a) else { continue };
-        let notes = [(there.backup, "backup"), (there.estimated, "estimated from the distance")];
+        let around = [a, b].iter().any(|id| topology.region(id).is_some_and(|region| region.backup_transit));
+        let notes =
+            [(there.backup, "backup"), (around, "transit goes around"), (there.estimated, "estimated from the distance")];
         let notes: Vec<_> = notes.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note).collect();
         links.push(vec![
             format!("{a} – {b}"),

@@ -145,8 +145,7 @@ mod tests {
 
     #[test]
     fn a_tree_is_drawn_from_its_hubs_down() {
-        let expected = "\
-  ┌─────┐   90 ms   ┌─────┐
+        let expected = "  ┌─────┐   90 ms   ┌─────┐
   │ fra ├───────────┤ iad │
   └─────┘           └─────┘
 
