@@ -82,7 +82,7 @@ fn a_mistake_is_shown_at_its_line_and_fails_the_check() {
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
     let line = 1 + text.lines().position(|line| line.contains("parents")).expect("sin has parents");
     let expected = format!(
-        "error: region sin: its parent idd is no region\n  --> {file}:{line}:37\n   |\n{line} |   {{ id = \"sin\", parents = [\"fra\", \"idd\"]"
+        "error: region sin: its parent idd is no region\n  --> {file}:{line}:35\n   |\n{line} |   {{ id = \"sin\", parents = [\"fra\", \"idd\"]"
     );
     assert!(said.err.starts_with(&expected), "{}\n{expected}", said.err);
     assert!(said.err.contains("\n   = did you mean iad?\n") && said.err.ends_with("bad.toml: 1 error\n"), "{}", said.err);
@@ -95,7 +95,11 @@ fn a_replacement_needs_a_higher_epoch() {
     let scratch = Scratch::new("epoch");
     let said = weir("topology check cascade/dev.toml --replaces cascade/dev.toml");
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("epoch 1 does not grow: the document in use has 1; raise the epoch to at least 2"), "{}", said.err);
+    assert!(
+        said.err.contains("epoch 1 does not grow: the document in use has 1; raise the epoch to at least 2"),
+        "{}",
+        said.err
+    );
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("cascade/dev.toml")).expect("it is there");
     let file = scratch.file("new.toml", &text.replace("epoch = 1", "epoch = 2"));
     assert_eq!(weir(&format!("topology check {file} --replaces cascade/dev.toml")).code, Some(0));
@@ -146,7 +150,8 @@ fn nodes_are_issued_certificates_one_by_one_or_as_a_document_lists_them() {
         assert_eq!((line.split_whitespace().nth(1), line.ends_with("7.0")), (Some(region), true), "{line}");
     }
     assert!(!shown.out.contains("warning"), "{}", shown.out);
-    let left: Vec<_> = std::fs::read_dir(&scratch.0).expect("a directory").map(|entry| entry.expect("one").file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(&scratch.0).expect("a directory").map(|entry| entry.expect("one").file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "nothing half-written stays: {left:?}");
 }
 
