@@ -1,6 +1,8 @@
 //! The links' congestion controller on real QUIC connections in virtual time: the cells of `cargo bench --bench congestion` that
 //! must not become worse, with fixed seeds.
 
+#![allow(clippy::indexing_slicing)] // what is wrong should stop, as in the bench
+
 #[allow(dead_code)] // made for the bench
 #[path = "../benches/congestion/ours.rs"]
 mod ours;

@@ -5,18 +5,18 @@
 //! about capacity, and nobody needs more than the link is asked to carry. So:
 //!
 //! - **Delay decides.** The standing queue is the smallest round trip of the last moments minus the smallest of the last seconds
-//!   ([`measure`]); a minimum is blind to bursts of frames, to acknowledgements that come late or together, and to jitter. The
+//!   (`measure`); a minimum is blind to bursts of frames, to acknowledgements that come late or together, and to jitter. The
 //!   window is `rate × (base round trip + TARGET)`. While the link is busy, the queue therefore tells how far the rate is from
 //!   the capacity: none below three quarters of it at 80 ms, `TARGET` at all of it. The rate grows in proportion to the room
 //!   that is left, and by a constant near the top, so that flows which share a bottleneck become alike.
 //! - **A queue that stands is cut** to what was delivered meanwhile, a little less, and the window leaves no room for a queue until it is
 //!   gone. That also shows the true base round trip to every flow that shares the path.
-//! - **Loss is put to the trial.** A few percent are forgiven. More than [`SUSPECT_LOSS`] lowers the rate to what arrives for a moment: if
+//! - **Loss is put to the trial.** A few percent are forgiven. More than `SUSPECT_LOSS` lowers the rate to what arrives for a moment: if
 //!   the loss stays, it is the path's own, and is forgiven for a while; if it goes, it was congestion. Where a queue grows with the
 //!   loss, a small buffer overflowed, and the target becomes smaller than it. Retransmission is the transport's matter.
 //! - **Backing off in vain** means that the queue is somebody else's, or that the path has become longer. After
-//!   [`VAIN_CUTS`] of them the flow stops yielding to delay, grows slowly, and yields to loss, as its neighbour does.
-//! - **Demand is the measure.** The rate does not grow beyond [`HEADROOM`] times what the application wants, and what was
+//!   `VAIN_CUTS` of them the flow stops yielding to delay, grows slowly, and yields to loss, as its neighbour does.
+//! - **Demand is the measure.** The rate does not grow beyond `HEADROOM` times what the application wants, and what was
 //!   reached once is there at once when demand comes back.
 //!
 //! Drawn from published work: delay over a windowed minimum and a target queue from SCReAM (RFC 8298) and LEDBAT (RFC 6817),
@@ -157,7 +157,7 @@ pub struct Controller {
     decided: Instant,
     cut: Option<Instant>,
     trial: Option<Trial>,
-    /// A smaller target than [`TARGET`], and until when.
+    /// A smaller target than `TARGET`, and until when.
     small_buffer: Option<(Duration, Instant)>,
     /// Since when there was room to grow.
     calm: Option<Instant>,
@@ -189,8 +189,8 @@ impl Controller {
     /// Bytes left. Nothing is decided on it today: what counts is what arrives.
     pub fn on_sent(&mut self, _now: Instant, _bytes: u64) {}
 
-    /// A packet sent at `sent_at` was acknowledged. `rtt` is the transport's smoothed estimate, zero if it has none.
-    /// `app_limited` says that the application had nothing to send.
+    /// A packet sent at `sent_at` was acknowledged. The round trip is taken from these two times; the transport's smoothed estimate
+    /// comes too late for it. `app_limited` says that the application had nothing to send.
     pub fn on_ack(&mut self, now: Instant, sent_at: Instant, bytes: u64, _rtt: Duration, app_limited: bool) {
         self.rtt.sample(now, now.saturating_duration_since(sent_at));
         self.delivery.acked(now, bytes, app_limited);
@@ -210,7 +210,7 @@ impl Controller {
         self.decide(now);
     }
 
-    /// What the application wants to send. The rate stays within [`HEADROOM`] times as much.
+    /// What the application wants to send. The rate stays within `HEADROOM` times as much.
     pub fn set_demand(&mut self, demand: Bitrate) {
         self.demand = Some(demand.0 as f64);
     }
