@@ -180,6 +180,7 @@ fn rooms(registry: &mut Registry, snapshot: &hub::Snapshot) {
         malformed,
         data_relayed,
         data_dropped,
+        bodies_refused,
     } = snapshot.counters;
     for (name, help, count) in [
         ("joins", "Members that joined", joins),
@@ -192,6 +193,7 @@ fn rooms(registry: &mut Registry, snapshot: &hub::Snapshot) {
         ("malformed", "Frames that were no messages", malformed),
         ("data_relayed", "Data channel messages passed on, one for each receiver", data_relayed),
         ("data_dropped", "Data channel messages dropped for their size, their rate or a missing grant", data_dropped),
+        ("bodies_refused", "Messages of other nodes' rooms that could not be read", bodies_refused),
     ] {
         registry.register(name, help, ConstCounter::new(count));
     }

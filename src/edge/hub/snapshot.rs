@@ -72,6 +72,8 @@ pub struct Counters {
     pub data_relayed: u64,
     /// Dropped for their size, their rate or a missing grant.
     pub data_dropped: u64,
+    /// Messages of other nodes' rooms that could not be read.
+    pub bodies_refused: u64,
 }
 
 impl Hub {

@@ -60,8 +60,6 @@ pub(super) struct Relay {
     changed: BTreeMap<RoomId, BTreeMap<MemberId, LeaveReason>>,
     /// What this node's rooms say to its own homes, and back.
     inbox: VecDeque<(RoomId, Message)>,
-    /// Messages that were none.
-    pub(super) refused: u64,
 }
 
 impl Relay {
@@ -83,7 +81,6 @@ impl Relay {
             version: 0,
             changed: BTreeMap::new(),
             inbox: VecDeque::new(),
-            refused: 0,
         }
     }
 
@@ -286,7 +283,7 @@ impl Hub {
         match message::parse(body, &self.config.limits) {
             Some(message) => self.heard(from, room, message),
             None => {
-                relay.refused += 1;
+                self.counters.bodies_refused += 1;
                 tracing::debug!(%from, %room, "a message of another node's room can't be read");
             }
         }

@@ -16,6 +16,8 @@ fn who_is_not_in_the_view_is_not_heard_and_opens_no_rooms() {
     let good = super::super::relay::tests::a_beat();
     body(&mut net, 0, 7, "x", good.clone());
     assert_eq!(net.worlds[0].hub.relay.as_ref().expect("a cluster").home_count(), 0);
+    body(&mut net, 0, 1, "x", vec![1, 99]);
+    assert_eq!(net.worlds[0].hub.snapshot().counters.bodies_refused, 1);
     body(&mut net, 0, 1, "x", good);
     assert_eq!(net.worlds[0].hub.relay.as_ref().expect("a cluster").home_count(), 1);
     net.pass(20_000);
