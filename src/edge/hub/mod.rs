@@ -231,6 +231,7 @@ impl Hub {
                 }
                 Wake::Away(member) => self.announce_away(member),
                 Wake::Gone(member) => self.held_for_long(member),
+                Wake::GiveWay(member) => self.replaced_elsewhere(member),
                 Wake::Slots(member) => self.deal_slots(member),
                 Wake::View(member) => self.send_view(member),
                 Wake::Token(member) => self.refresh_token(member),

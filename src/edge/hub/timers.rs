@@ -15,6 +15,8 @@ pub(super) enum Wake {
     Away(MemberId),
     /// A session without a socket has been held for long enough.
     Gone(MemberId),
+    /// A member that moved to another edge has had its time to let go of the session here.
+    GiveWay(MemberId),
     /// A member's slots should be dealt out again.
     Slots(MemberId),
     /// A member's view has settled.
@@ -59,7 +61,7 @@ impl Timers {
 
     /// Everything of a member.
     pub(super) fn clear_member(&mut self, member: MemberId) {
-        for wake in [Wake::Away, Wake::Gone, Wake::Slots, Wake::View, Wake::Token] {
+        for wake in [Wake::Away, Wake::Gone, Wake::GiveWay, Wake::Slots, Wake::View, Wake::Token] {
             self.clear(&wake(member));
         }
     }

@@ -2,16 +2,22 @@
 //! added and removed. Also ends a session whose identity has a newer one elsewhere. Part of `edge::hub::relay`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::message::{Down, Roll, Up, parts};
 use super::roster::{Applied, Card, Change, Delta, Roster};
 use super::span::{self, Other};
 use crate::edge::hub::farewell::Farewell;
+use crate::edge::hub::member::Link;
 use crate::edge::hub::room::RoomTrack;
 use crate::edge::hub::timers::Wake;
 use crate::edge::hub::{Hub, TrackPlace};
 use crate::edge::message::{LeaveAction, LeaveReason, ServerMessage, Track};
 use crate::id::{MemberId, NodeId, RoomId, TrackId};
+
+/// How long the session of a member that was asked to move stays beside the one it has joined elsewhere. Raising it keeps those
+/// longer that nobody lets go of; below the time that a connection and a keyframe take, pictures stop at each move.
+const OVERLAP: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// The home of a room with members here speaks.
@@ -235,10 +241,20 @@ impl Hub {
         let (Some(relay), Some(room)) = (&self.relay, self.rooms.get(id)) else { return };
         let Some(own) = room.by_identity.get(&card.identity).copied() else { return };
         let Some(member) = self.members.get(&own) else { return };
-        if (card.stamp, node) > (member.stamp, &relay.view.me) {
-            self.counters.replaced += 1;
-            let text = "the same identity joined from elsewhere".into();
-            self.end(own, Farewell::told(LeaveReason::Replaced, LeaveAction::Stop, text));
+        if (card.stamp, node) <= (member.stamp, &relay.view.me) {
+            return;
         }
+        // Whoever was asked to move lets go by itself, once the other session has pictures.
+        match member.sent_to.is_some() && matches!(member.link, Link::Online(_)) {
+            true => self.timers.arm(Wake::GiveWay(own), self.now + OVERLAP),
+            false => self.replaced_elsewhere(own),
+        }
+    }
+
+    /// Ends a session for a newer one at another node.
+    pub(in crate::edge::hub) fn replaced_elsewhere(&mut self, id: MemberId) {
+        self.counters.replaced += 1;
+        let text = "the same identity joined from elsewhere".into();
+        self.end(id, Farewell::told(LeaveReason::Replaced, LeaveAction::Stop, text));
     }
 }

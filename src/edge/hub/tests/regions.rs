@@ -369,10 +369,22 @@ fn a_drained_edge_sends_its_members_elsewhere_with_a_token() {
     net.draining[0] = true;
     net.tell_views();
     assert_eq!(told(net.worlds[0].hear(tab.conn)), 0);
-    // It moves: the session here is replaced.
+    // It moves: the session here stays until it lets go, so that no picture stops.
     net.join(1, &room, "id-0").expect("welcome");
     net.pass(500);
-    assert!(!net.worlds[0].live.contains(&tab.conn));
+    assert!(net.worlds[0].live.contains(&tab.conn));
+    net.on(0, |world| world.say(tab.conn, ClientMessage::Bye {}));
+    net.pass(500);
+    net.agree(&room);
+    // One that does not let go is replaced in the end.
+    let (mut net, room, tabs) = three(3);
+    net.on(0, |world| world.input(Input::Drain));
+    net.join(1, &room, "id-0").expect("welcome");
+    net.pass(500);
+    assert!(net.worlds[0].live.contains(&tabs[0].conn));
+    net.pass(6_000);
+    assert!(!net.worlds[0].live.contains(&tabs[0].conn));
+    net.agree(&room);
     // Who has no other edge is told nothing.
     let mut alone = World::new();
     let ada = alone.join("room", "ada");
