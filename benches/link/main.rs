@@ -159,7 +159,7 @@ fn link_threads(burst: u32) -> (Arc<Shared>, Vec<JoinHandle<()>>) {
 }
 
 async fn receive(links: &mut Links, shared: &Shared) {
-    let mut count = |event: Event| shared.received.fetch_add(u64::from(matches!(event, Event::Media { .. })), Relaxed);
+    let count = |event: Event| shared.received.fetch_add(u64::from(matches!(event, Event::Media { .. })), Relaxed);
     let mut noted = Instant::now();
     while !shared.stop.load(Relaxed) {
         let now = Instant::now();

@@ -462,7 +462,8 @@ async fn a_caller_that_says_nothing_is_gone_after_three_seconds_and_many_hold_no
     assert!(from.elapsed() < Duration::from_secs(1));
     turn_for(&mut a, &mut b, Duration::from_millis(3_300)).await;
     assert!(silent.iter().all(|rogue| rogue.connection.close_reason().is_some()));
-    assert_eq!(a.endpoint_connections(), 1);
+    // What is closed lingers for a moment, for packets that are still under way.
+    until(&mut a, &mut b, |a, _| a.endpoint_connections() == 1).await;
 }
 
 #[tokio::test]
@@ -508,7 +509,7 @@ async fn media_to_a_neighbour_that_stops_reading_is_shed_and_bounded() {
     }
     let (held, window) = (status(&a).bytes_out, u64::from(transport::RECEIVE_WINDOW));
     assert!(held < window + window / 2, "{:?}", status(&a));
-    assert!(a.heard.iter().any(|event| matches!(event, Event::Shed { flow: 1, .. })));
+    until(&mut a, &mut b, |a, _| a.heard.iter().any(|event| matches!(event, Event::Shed { flow: 1, .. }))).await;
     assert!(a.links.links.contains_key(&kept) && b.downs().is_empty());
 }
 
