@@ -64,6 +64,11 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    /// In the codec's clock rate.
+    pub const fn timestamp(&self) -> u32 {
+        self.header.timestamp
+    }
+
     /// The packet, with its number unwrapped: the low 16 bits are [`Incoming::seq`].
     pub fn packet(self, arrival: Instant, seq: u64) -> Packet {
         Packet::new(arrival, self.codec, seq, &self.header, self.ext, self.payload)

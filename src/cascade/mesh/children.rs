@@ -162,7 +162,7 @@ impl Mesh {
                 known.flows_out.insert(flow, (id, layer));
             }
         }
-        let child = Child { node, layers: ask.layers, flows, path: ask.path };
+        let child = Child { node, layers: ask.layers, flows, path: ask.path, have: ask.have.clone() };
         let newcomer = track.children.insert(link, child).is_none();
         known.children += usize::from(newcomer);
         track.expire_at = None;

@@ -8,12 +8,13 @@ use crate::cluster::{NodeInfo, Role};
 use crate::id::{NodeId, RegionId};
 
 impl Mesh {
-    /// Says to whom a link should be kept, as far as that is news. Of two the one with the lower name dials.
+    /// Says to whom a link should be kept, as far as that is news. Of two the one with the lower name dials; but one that the
+    /// document does not list dials one that it lists, which could not know of it.
     pub(super) fn dial(&mut self, now: Instant, out: &mut Vec<Output>) {
         let me = self.nodes.me().node.clone();
         let mut wanted: BTreeMap<NodeId, NodeInfo> = BTreeMap::new();
         for listed in &self.topology.nodes {
-            if me.id < listed.id && self.pair(&me, &listed.region, listed.role) {
+            if self.dials(&me.id, &listed.id) && self.pair(&me, &listed.region, listed.role) {
                 let node = NodeInfo {
                     id: listed.id.clone(),
                     region: listed.region.clone(),
@@ -30,7 +31,7 @@ impl Mesh {
             let node = &state.node;
             let known = wanted.get(&node.id);
             let addr = node.addr.clone().or_else(|| known.and_then(|known| known.addr.clone()));
-            if me.id < node.id && addr.is_some() && self.pair(&me, &node.region, node.role) {
+            if self.dials(&me.id, &node.id) && addr.is_some() && self.pair(&me, &node.region, node.role) {
                 // One that drains keeps the link it has; nobody opens another.
                 if node.draining && !self.dialed.contains_key(&node.id) && known.is_none() {
                     continue;
@@ -65,6 +66,16 @@ impl Mesh {
             }
             self.dialed.insert(id, node.clone());
             out.push(Output::Dial { node });
+        }
+    }
+
+    /// Whether the first of two dials the other.
+    fn dials(&self, me: &NodeId, other: &NodeId) -> bool {
+        let listed = |id: &NodeId| self.topology.nodes.iter().any(|node| node.id == *id);
+        match (listed(me), listed(other)) {
+            (true, false) => false,
+            (false, true) => true,
+            (true, true) | (false, false) => me < other,
         }
     }
 

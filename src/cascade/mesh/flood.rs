@@ -1,8 +1,9 @@
 //! Links that come and go, and the states that are told over them: when this node's own is said anew, whose are passed on, when the
 //! graph is looked at again. Owns those rules; the states themselves are `mesh::nodes`'.
 //!
-//! A change is passed on at once, over every link but the one it came by, by cores only: an edge has no neighbour that a core does
-//! not have. Figures follow with a beat that slows down as the cluster grows, since nothing depends on them.
+//! A change is passed on at once, over every link but the one it came by, to all whom its node does not name as a neighbour, and by
+//! cores only: an edge has no neighbour that a core does not have. Figures follow with a beat that slows down as the cluster
+//! grows, since nothing depends on them, and are not passed on to neighbours of who passed them on either.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +29,8 @@ const BEAT: Duration = Duration::from_secs(5);
 /// The beat is this much longer for each known node: what a link carries for people stays the same however many there are.
 const BEAT_PER_NODE: Duration = Duration::from_millis(200);
 
-/// How long changes of others are gathered before ways are looked at again. Longer saves searches when many come at once.
+/// How long changes of others, and new links, are gathered before ways are looked at again. Longer saves searches when many come
+/// at once.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// States a neighbour may send at once, and in each second: it tells all it knows when a link comes up.
@@ -41,7 +43,7 @@ const SUBSCRIBES: (f64, f64) = (8_192.0, 1_000.0);
 const ROOM_BYTES: (f64, f64) = (16e6, 8e6);
 
 /// Documents a neighbour may give at once, and in each second.
-const DOCUMENTS: (f64, f64) = (3.0, 0.1);
+const DOCUMENTS: (f64, f64) = (16.0, 0.2);
 
 /// How long a link that the document does not want any more is kept for those whose media still comes by it.
 const LEAVE: Duration = Duration::from_secs(10);
@@ -85,6 +87,8 @@ impl Mesh {
         }
         self.nodes.hello(&node, hello.epoch);
         self.nodes.link_up(&node.id);
+        // By our document; by a newer one it may be.
+        let wanted = self.joins(&node.id);
         let allow = |(most, per_second)| Allowance::new(now, most, per_second);
         self.links.insert(
             id,
@@ -92,7 +96,7 @@ impl Mesh {
                 node: node.id,
                 incarnation: node.incarnation,
                 goaway: node.draining,
-                unwanted: None,
+                unwanted: if wanted { None } else { Some(now + LEAVE) },
                 epoch: hello.epoch,
                 flows_in: Default::default(),
                 flows_out: Default::default(),
@@ -103,7 +107,7 @@ impl Mesh {
                 documents: allow(DOCUMENTS),
             },
         );
-        self.settle(now, false, out);
+        self.settle_soon(now);
         for state in self.nodes.all() {
             out.push(Output::Send { link: id, frame: Frame::State(state.clone()) });
         }
@@ -165,10 +169,7 @@ impl Mesh {
             News::Forged => return self.close(now, id, "a state that nothing can follow", out),
             News::Own => return self.say_soon(now, out),
             News::Figures => {}
-            News::Change => {
-                let at = now + SETTLE;
-                self.flood.settle_at = Some(self.flood.settle_at.map_or(at, |before| before.min(at)));
-            }
+            News::Change => self.settle_soon(now),
         }
         if of_neighbour {
             self.offer_document(id, out);
@@ -180,8 +181,11 @@ impl Mesh {
         else {
             return;
         };
-        for (other, link) in self.links.iter() {
-            if other != id && link.node != node {
+        // If the link to a named neighbour has just gone, the node will say so, and no longer name it.
+        let sender = self.links.get(id).and_then(|link| self.nodes.get(&link.node)).filter(|_| news == News::Figures);
+        let has = |state: &NodeState, node| state.neighbours.binary_search_by(|n| n.node.cmp(node)).is_ok();
+        for (other, link) in self.links.iter().filter(|(other, link)| *other != id && link.node != node) {
+            if !has(state, &link.node) && !sender.is_some_and(|sender| has(sender, &link.node)) {
                 out.push(Output::Send { link: other, frame: Frame::State(state.clone()) });
             }
         }
@@ -201,6 +205,10 @@ impl Mesh {
             self.flood.beat_at = now + period.mul_f64(self.rng.random_range(0.9..1.1));
             self.keep_house(now, out);
         }
+    }
+
+    fn settle_soon(&mut self, now: Instant) {
+        self.flood.settle_at.get_or_insert(now + SETTLE);
     }
 
     /// Says the own state now, or as soon as the last one is old enough.

@@ -1,5 +1,6 @@
 //! Packets that come in by a link, and the flows on which they leave: the hot path. Owns the numbers that are the same whichever
-//! parent they came from; parsing is `rtp`'s.
+//! parent they came from; parsing is
+//! `cascade::link`'s.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,29 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Mesh, Outflow, Output};
+use crate::cascade::link::rtp::read;
 use crate::id::{LinkId, TrackId};
 use crate::router::{self, Feed};
-use crate::rtp::{Codec, ExtensionIds, Header, Layer, Packet, SenderClock};
+use crate::rtp::{Layer, SenderClock};
 
 /// How long the packets that a new parent left out may still come before a keyframe is asked for.
 const GAP: Duration = Duration::from_millis(150);
-
-/// The first payload type on a link: this one and the codec's place in [`Codec::ALL`].
-const FIRST_TYPE: u8 = 96;
-
-/// Which extension is which on a link.
-const IDS: ExtensionIds = ExtensionIds {
-    mid: None,
-    rid: None,
-    repaired_rid: None,
-    abs_send_time: None,
-    transport_cc: None,
-    audio_level: Some(1),
-    orientation: Some(2),
-    playout_delay: Some(3),
-    dependency: Some(4),
-    allow_mixed: true,
-};
 
 impl Mesh {
     /// Takes in an RTP packet that came on a flow of a link.
@@ -39,12 +24,11 @@ impl Mesh {
             return;
         };
         let Some(track) = self.tracks.get_mut(&id) else { return };
-        let Some((codec, header)) = parse(&rtp).filter(|(codec, _)| codec.kind() == track.info.kind) else {
+        let Some(packet) = read(&rtp).filter(|packet| packet.codec.kind() == track.info.kind) else {
             self.drops.malformed += 1;
             return;
         };
-        let (stream, wire) = (header.ssrc, header.seq);
-        let payload = header.payload_of(&rtp);
+        let (stream, wire) = (packet.stream, packet.seq);
         let sender = [&mut track.next, &mut track.parent].into_iter().flatten().find(|parent| parent.link == link);
         let fresh = sender.is_some_and(|sender| {
             let fresh = !sender.seen.contains(layer);
@@ -54,7 +38,7 @@ impl Mesh {
         let takes_over = fresh && track.next.is_some();
         let Some(incoming) = track.layer_mut(layer) else { return };
         let before = incoming.have();
-        let seq = incoming.take(now, stream, wire, payload.len());
+        let seq = incoming.take(now, &packet, rtp.len());
         if let (true, Some((old, last))) = (fresh, before)
             && old == stream
             && (2..1 << 15).contains(&wire.wrapping_sub(last))
@@ -65,8 +49,7 @@ impl Mesh {
         }
         match seq {
             Some(seq) => {
-                let (ext, _) = header.extensions(&rtp, &IDS);
-                let packet = Arc::new(Packet::new(now, codec, seq, &header, ext, payload));
+                let packet = Arc::new(packet.packet(now, seq));
                 out.push(Output::Router(router::Input::Fed(Feed::Packet { track: id, layer, stream, packet })));
             }
             None => self.drops.duplicate += 1,
@@ -108,10 +91,4 @@ impl Mesh {
     pub fn layer_of_flow(&self, link: LinkId, flow: u32) -> Option<(TrackId, Layer)> {
         self.links.get(link)?.flows_out.get(&flow).copied()
     }
-}
-
-fn parse(rtp: &Bytes) -> Option<(Codec, Header)> {
-    let header = Header::parse(rtp).ok()?;
-    let codec = Codec::ALL.get(usize::from(header.pt.checked_sub(FIRST_TYPE)?)).copied()?;
-    Some((codec, header))
 }

@@ -26,7 +26,7 @@ mod track;
 mod tests;
 
 pub use event::{Input, Outflow, Output};
-pub use state::{Drops, Sizes};
+pub use state::{Drops, Sizes, Way};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

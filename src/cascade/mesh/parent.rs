@@ -93,13 +93,19 @@ impl Mesh {
         let (parent_outdated, next_outdated) = (outdated(parent), outdated(next));
         let lost = parent.is_some_and(|parent| parent.state == State::Lost) && next.is_none();
         let (alone, hold) = (parent.is_none(), track.retry_at.is_some_and(|at| at > now));
+        let needed = track.rooms || !track.children.is_empty();
         if parent_outdated {
             self.subscribe(now, id, Place::Parent, out);
         }
         if next_outdated {
             self.subscribe(now, id, Place::Next, out);
         }
-        if hold || !(alone || lost) {
+        // What the router still wants for those who have left keeps a way that stands, and asks for no other: else wishes that
+        // nobody has any more would be passed around among nodes for ever.
+        if alone && !needed {
+            return self.expire_unless_needed(now, id);
+        }
+        if hold || !needed || !(alone || lost) {
             return self.tell_way(id, out);
         }
         match self.choose(now, id) {
@@ -157,16 +163,16 @@ impl Mesh {
         let mut path =
             track.children.values().map(|child| &child.path).max_by_key(|path| path.len()).cloned().unwrap_or_default();
         path.push(me);
-        let incoming: Vec<Option<(u32, u16)>> = track.layers.iter().map(super::track::Incoming::have).collect();
+        let came: Vec<_> = (0..).map(Layer).zip(&track.layers).map(|(layer, _)| track.have(layer)).collect();
         let info = track.info.clone();
         let Some(parent) = place.of(track) else { return };
         let Some(link) = self.links.get_mut(parent.link) else { return };
         let mut have = Vec::new();
-        for (layer, (flow, came)) in (0..).map(Layer).zip(parent.flows.iter_mut().zip(incoming)) {
+        for (layer, (flow, came)) in (0..).map(Layer).zip(parent.flows.iter_mut().zip(came)) {
             match (wanted.contains(layer), *flow) {
                 (true, None) => {
                     *flow = Some(link.flows_in.draw(now, id, layer));
-                    have.extend(came.map(|(stream, seq)| (layer, stream, seq)));
+                    have.extend(came);
                 }
                 (false, Some(old)) => {
                     link.flows_in.free(now, old);
@@ -412,6 +418,7 @@ impl Mesh {
         } else {
             track.expire_at.get_or_insert(now + LINGER);
         }
+        self.arm(now, id);
     }
 
     /// Asks the publisher for a keyframe, by way of the parent.

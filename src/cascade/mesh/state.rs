@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::Mesh;
 use crate::cascade::status::{ChildStatus, LayerStatus, NeighbourStatus, NodeStatus, RegionLink, Status, TrackStatus};
-use crate::id::{LinkId, NodeId};
+use crate::cascade::wire::{Hello, OLDEST, VERSION};
+use crate::id::{LinkId, NodeId, TrackId};
 use crate::rtp::LayerSet;
 
 /// What was passed over, since the start.
@@ -32,7 +33,34 @@ pub struct Sizes {
     pub flows: usize,
 }
 
+/// Who gives a node a track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub node: NodeId,
+    /// Its way to the publisher stands.
+    pub up: bool,
+    /// What it is asked for.
+    pub layers: LayerSet,
+}
+
 impl Mesh {
+    /// What this node says of itself when a link begins.
+    pub fn hello(&self) -> Hello {
+        let me = self.nodes.me();
+        Hello { versions: (OLDEST, VERSION), node: me.node.clone(), epoch: me.epoch }
+    }
+
+    /// Who gives this node a track, and who is to take over.
+    pub fn ways(&self, track: TrackId) -> [Option<Way>; 2] {
+        let way = |parent: &super::track::Parent| Way {
+            node: parent.node.clone(),
+            up: parent.path().is_some(),
+            layers: parent.layers,
+        };
+        let track = self.tracks.get(&track);
+        [track.and_then(|track| track.parent.as_ref()).map(way), track.and_then(|track| track.next.as_ref()).map(way)]
+    }
+
     /// The parts that the mesh knows; `links` is filled in by who has them.
     pub fn status(&self, now: Instant) -> Status {
         let reachable = self.nodes.reachable();

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
 
+use crate::cascade::link::rtp;
 use crate::cascade::wire::TrackInfo;
 use crate::id::{LinkId, NodeId, ShardId};
-use crate::rtp::sequence::{Unwrapper, Window};
+use crate::rtp::sequence::{Unwrapper, Window, newer16, newer32};
 use crate::rtp::{Layer, LayerSet};
 
-/// After a silence this long the next packet is taken for newer than all before: numbers may have wrapped meanwhile. Shorter would
-/// mistake what comes late over a slow way; longer mistakes a fast layer's return.
+/// After a silence this long a packet with a later timestamp is taken for newer than all before, for numbers may have wrapped
+/// meanwhile. Longer mistakes a fast layer's return.
 const SILENCE: Duration = Duration::from_secs(8);
 
 /// Words of 64 numbers in which duplicates of a layer are known.
@@ -20,6 +21,9 @@ const WINDOW: usize = 64;
 
 /// Numberings of a layer that are told apart: the present one, and late packets of those before.
 const STREAMS: usize = 3;
+
+/// How many packets more than the first child missed are asked for, for those that follow it.
+const MARGIN: u16 = 4;
 
 /// A layer that had a packet this lately flows.
 pub(super) const FLOWS: Duration = Duration::from_millis(1_500);
@@ -94,13 +98,25 @@ pub(super) struct Child {
     pub(super) flows: [Option<u32>; Layer::MAX],
     /// Who asked it, and it.
     pub(super) path: Vec<NodeId>,
+    /// What it had when it came: where a track that is new here is to go on.
+    pub(super) have: Vec<(Layer, u32, u16)>,
+}
+
+/// The numbers of one encoder's run.
+#[derive(Debug, Default)]
+struct Numbering {
+    stream: u32,
+    unwrapper: Unwrapper,
+    window: Box<Window<WINDOW>>,
+    /// Of the packet with the highest number.
+    timestamp: Option<u32>,
 }
 
 /// What came of one layer, whoever the parent was.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     /// Newest last.
-    streams: ArrayVec<(u32, Unwrapper, Box<Window<WINDOW>>), STREAMS>,
+    streams: ArrayVec<Numbering, STREAMS>,
     pub(super) last: Option<Instant>,
     /// When the publisher was last asked for a keyframe.
     pub(super) keyframe_at: Option<Instant>,
@@ -113,20 +129,26 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// The unwrapped number of a packet, the same whichever way it came; `None` for one that came before.
-    pub(super) fn take(&mut self, now: Instant, stream: u32, seq: u16, bytes: usize) -> Option<u64> {
-        let at = self.streams.iter().position(|(known, ..)| *known == stream);
+    pub(super) fn take(&mut self, now: Instant, packet: &rtp::Incoming, bytes: usize) -> Option<u64> {
+        let at = self.streams.iter().position(|known| known.stream == packet.stream);
         let at = at.unwrap_or_else(|| {
             if self.streams.is_full() {
                 self.streams.remove(0);
             }
-            self.streams.push((stream, Unwrapper::default(), Box::default()));
+            self.streams.push(Numbering { stream: packet.stream, ..Numbering::default() });
             self.streams.len() - 1
         });
         let silent = self.last.is_some_and(|last| now.saturating_duration_since(last) > SILENCE);
-        let (_, unwrapper, window) = self.streams.get_mut(at)?;
-        let seq = if silent { unwrapper.restart(seq) } else { unwrapper.unwrap(seq) };
-        if !window.insert(seq) {
+        let numbering = self.streams.get_mut(at)?;
+        // What is sent again after a silence is as old as it was.
+        let later = numbering.timestamp.is_none_or(|newest| newer32(packet.timestamp(), newest));
+        let unwrapper = &mut numbering.unwrapper;
+        let seq = if silent && later { unwrapper.restart(packet.seq) } else { unwrapper.unwrap(packet.seq) };
+        if !numbering.window.insert(seq) {
             return None;
+        }
+        if numbering.unwrapper.highest() == Some(seq) {
+            numbering.timestamp = Some(packet.timestamp());
         }
         self.last = Some(now);
         self.count(now, bytes);
@@ -135,8 +157,8 @@ impl Incoming {
 
     /// The numbering and the highest number that came.
     pub(super) fn have(&self) -> Option<(u32, u16)> {
-        let (stream, unwrapper, _) = self.streams.last()?;
-        Some((*stream, unwrapper.highest()? as u16))
+        let numbering = self.streams.last()?;
+        Some((numbering.stream, numbering.unwrapper.highest()? as u16))
     }
 
     pub(super) fn flows(&self, now: Instant) -> bool {
@@ -184,6 +206,15 @@ impl Track {
 
     pub(super) fn layer_mut(&mut self, layer: Layer) -> Option<&mut Incoming> {
         self.layers.get_mut(usize::from(layer.0))
+    }
+
+    /// Where a layer is to go on: after what came here, else a little before what those who ask here had, since they may differ.
+    pub(super) fn have(&self, layer: Layer) -> Option<(Layer, u32, u16)> {
+        let own = self.layers.get(usize::from(layer.0)).and_then(Incoming::have);
+        let own = own.map(|(stream, seq)| (layer, stream, seq));
+        let of_children = self.children.values().flat_map(|child| &child.have).filter(|have| have.0 == layer);
+        let before = of_children.map(|&(layer, stream, seq)| (layer, stream, seq.wrapping_sub(MARGIN)));
+        own.or(before.reduce(|a, b| if a.1 == b.1 && newer16(a.2, b.2) { b } else { a }))
     }
 
     /// Those who are asked for it: the parent, and who is to take over.
