@@ -37,5 +37,6 @@ pub mod policy;
 pub mod router;
 pub mod rtp;
 pub mod shard;
+pub mod sim;
 pub mod units;
 pub mod web;

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "policy"],
     &["router"],
     &["edge", "cascade"],
-    &["shard"],
+    &["shard", "sim"],
     &["admin", "web"],
     &["node"],
     &["cli"],
