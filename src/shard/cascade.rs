@@ -247,7 +247,11 @@ impl Cascade {
                 self.mesh.media(now, link, flow, rtp, &mut work);
                 self.carry_out(now, work);
             }
-            quic::Event::Shed { link, flow } => tracing::debug!(link = link.0, flow, "a layer does not fit the link"),
+            quic::Event::Shed { link, flow } => {
+                let metrics = self.links.metrics(link).unwrap_or_default();
+                let (target, queue) = (metrics.target_kbps, metrics.queue_ms);
+                tracing::debug!(link = link.0, flow, target_kbps = target, queue_ms = queue, "a layer does not fit the link");
+            }
             quic::Event::KeyframeWanted { link, flow } => {
                 if let Some((track, layer)) = self.mesh.layer_of_flow(link, flow) {
                     self.route(now, router::Input::BranchKeyframe { branch: Branch::Link(link), track, layer });

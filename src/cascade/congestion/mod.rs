@@ -55,8 +55,9 @@ const KEEP: f64 = 0.9;
 /// Share of the rate that is kept if the application left the link idle, when what was delivered says little.
 const KEEP_IDLE: f64 = 0.8;
 
-/// The least share of the rate that one cut leaves.
-const KEEP_LEAST: f64 = 0.25;
+/// The least share of the rate that one cut leaves. Less follows a path that becomes much narrower at once; more rides out moments in
+/// which a node had no time to answer, which look the same.
+const KEEP_LEAST: f64 = 0.4;
 
 /// Share of the base round trip that the window covers while a queue drains. Less drains sooner and leaves the link idle longer.
 const DRAIN: f64 = 0.8;
@@ -104,8 +105,10 @@ const HEADROOM: f64 = 2.0;
 /// The rate may always grow so far, however little is wanted.
 const LEAST_CEILING: f64 = 3e6;
 
-/// The rate never falls below this: a few voices.
-pub const LEAST_RATE: Bitrate = Bitrate::kbps(150);
+/// The rate never falls below this: voices, and some small pictures. Paths between servers carry as much; on one that does not, the
+/// queue overflows and the most important goes first all the same. Less would let moments in which a node had no time to answer
+/// empty pictures from links that have room.
+pub const LEAST_RATE: Bitrate = Bitrate::kbps(1_000);
 
 /// No link is expected to carry more.
 pub const MOST_RATE: Bitrate = Bitrate::mbps(10_000);
