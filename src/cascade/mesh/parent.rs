@@ -348,7 +348,8 @@ impl Mesh {
             if track.wanted.is_empty() {
                 self.expire_unless_needed(now, id);
             } else if track.parent.is_none() {
-                track.retry_at = None;
+                // Failures before the change say nothing of what is now.
+                (track.retry_at, track.failures) = (None, 0);
                 self.pursue(now, id, out);
             } else {
                 self.compare(now, id, document, out);
