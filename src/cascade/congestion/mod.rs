@@ -102,8 +102,9 @@ const KEEP_COMPETING: f64 = 0.8;
 /// How far beyond the demand the rate may grow: keyframes, retransmission and the next subscription. More probes further.
 const HEADROOM: f64 = 2.0;
 
-/// The rate may always grow so far, however little is wanted.
-const LEAST_CEILING: f64 = 3e6;
+/// The rate may always grow so far, however little is wanted: a keyframe is many times an average frame, and should not have to
+/// wait on a link that is nearly idle. More lets it reach further into a queue that nobody knows of yet.
+const LEAST_CEILING: f64 = 12e6;
 
 /// The rate never falls below this: voices, and some small pictures. Paths between servers carry as much; on one that does not, the
 /// queue overflows and the most important goes first all the same. Less would let moments in which a node had no time to answer
