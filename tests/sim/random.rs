@@ -171,6 +171,16 @@ fn what_is_sent_again_after_a_silence_is_not_new() {
 }
 
 #[test]
+fn a_way_that_opens_while_an_answer_is_waited_for_is_taken() {
+    plays(4_037, false);
+}
+
+#[test]
+fn who_was_shunned_for_a_moment_becomes_the_parent_later() {
+    plays(20, false);
+}
+
+#[test]
 #[ignore = "by hand: WEIR_SIM_SEEDS says how many"]
 fn sweep() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);

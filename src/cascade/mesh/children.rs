@@ -71,6 +71,7 @@ impl Mesh {
             return out.push(Output::Send { link, frame: Frame::Refused { track: id, why } });
         }
         self.keep_child(now, link, ask, out);
+        self.look_up(now, id, out);
         self.arm(now, id);
     }
 
@@ -179,7 +180,15 @@ impl Mesh {
 
     pub(super) fn child_leaves(&mut self, now: Instant, link: LinkId, id: TrackId, out: &mut Vec<Output>) {
         self.remove_child(now, link, id, out);
+        self.look_up(now, id, out);
         self.arm(now, id);
+    }
+
+    /// Children came or went, and the router may not say that anything else is wanted.
+    fn look_up(&mut self, now: Instant, id: TrackId, out: &mut Vec<Output>) {
+        if self.tracks.get(&id).is_some_and(|track| !track.wanted.is_empty()) {
+            self.pursue(now, id, out);
+        }
     }
 
     pub(super) fn child_needs_keyframe(&mut self, link: LinkId, id: TrackId, layer: Layer, out: &mut Vec<Output>) {

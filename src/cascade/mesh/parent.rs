@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::routes::Candidate;
+use super::routes::{Candidate, Cost};
 use super::track::{Parent, State, Track};
 use super::{Mesh, Output};
 use crate::cascade::wire::{Frame, Refusal, Subscribe};
@@ -89,21 +89,28 @@ impl Mesh {
             track.parent = track.next.take();
         }
         let (layers, parent, next) = (track.wanted, track.parent.as_ref(), track.next.as_ref());
-        let outdated = |parent: Option<&Parent>| parent.is_some_and(|parent| parent.layers != layers);
+        let below = track.below(&self.nodes.me().node.id);
+        // Who has no way looks for one by what it knows of those below: whom it wrongly thinks there, it cannot ask.
+        let outdated = |parent: Option<&Parent>| {
+            parent.is_some_and(|parent| parent.layers != layers || parent.path().is_none() && parent.below != below)
+        };
         let (parent_outdated, next_outdated) = (outdated(parent), outdated(next));
         let lost = parent.is_some_and(|parent| parent.state == State::Lost) && next.is_none();
         let (alone, hold) = (parent.is_none(), track.retry_at.is_some_and(|at| at > now));
         let needed = track.rooms || !track.children.is_empty();
+        // What the router still wants for those who have left keeps a way that stands, and asks for no other: else wishes that
+        // nobody has any more would be passed around among nodes for ever.
+        if !needed && (alone || lost) {
+            if let Some(parent) = self.tracks.get_mut(&id).and_then(|track| track.parent.take()) {
+                self.release(now, id, parent, true, out);
+            }
+            return self.expire_unless_needed(now, id);
+        }
         if parent_outdated {
             self.subscribe(now, id, Place::Parent, out);
         }
         if next_outdated {
             self.subscribe(now, id, Place::Next, out);
-        }
-        // What the router still wants for those who have left keeps a way that stands, and asks for no other: else wishes that
-        // nobody has any more would be passed around among nodes for ever.
-        if alone && !needed {
-            return self.expire_unless_needed(now, id);
         }
         if hold || !needed || !(alone || lost) {
             return self.tell_way(id, out);
@@ -151,18 +158,16 @@ impl Mesh {
             flows: [None; Layer::MAX],
             state: State::Asked { until: now + PATIENCE },
             seen: LayerSet::EMPTY,
+            below: Vec::new(),
         });
         self.subscribe(now, id, place, out);
     }
 
     /// Tells a parent which layers are wanted, where they are to go and what is there already.
     fn subscribe(&mut self, now: Instant, id: TrackId, place: Place, out: &mut Vec<Output>) {
-        let me = self.nodes.me().node.id.clone();
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let wanted = track.wanted;
-        let mut path =
-            track.children.values().map(|child| &child.path).max_by_key(|path| path.len()).cloned().unwrap_or_default();
-        path.push(me);
+        let path = track.below(&self.nodes.me().node.id);
         let came: Vec<_> = (0..).map(Layer).zip(&track.layers).map(|(layer, _)| track.have(layer)).collect();
         let info = track.info.clone();
         let Some(parent) = place.of(track) else { return };
@@ -182,6 +187,7 @@ impl Mesh {
             }
         }
         parent.layers = wanted;
+        parent.below.clone_from(&path);
         let flows = parent.flows.iter().take(info.layers.len()).map(|flow| flow.unwrap_or(0)).collect();
         let subscribe = Subscribe { track: info, layers: wanted, flows, have, path, epoch: self.topology.epoch };
         out.push(Output::Send { link: parent.link, frame: Frame::Subscribe(subscribe) });
@@ -209,8 +215,10 @@ impl Mesh {
     }
 
     pub(super) fn subscribed(&mut self, now: Instant, link: LinkId, id: TrackId, path: Vec<NodeId>, out: &mut Vec<Output>) {
-        // What was given up a moment ago may still be answered.
-        let Some(place) = self.place(id, link) else { return };
+        // It was given up a moment ago, or refused what it was asked before and grants what it was asked after: it is to know.
+        let Some(place) = self.place(id, link) else {
+            return out.push(Output::Send { link, frame: Frame::Unsubscribe { track: id } });
+        };
         let me = &self.nodes.me().node.id;
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let (neighbour, origin) = (self.links.get(link).map(|link| &link.node), &track.info.origin);
@@ -360,12 +368,12 @@ impl Mesh {
 
     /// Plans a move, if there is a better way than the present.
     fn compare(&mut self, now: Instant, id: TrackId, document: bool, out: &mut Vec<Output>) {
-        let Some(Track { info, parent: Some(parent), next: None, .. }) = self.tracks.get(&id) else { return };
-        let (lost, node) = (parent.state == State::Lost, parent.node.clone());
+        let Some(track @ Track { info, parent: Some(parent), next: None, .. }) = self.tracks.get(&id) else { return };
+        let (stands, node) = (track.stands(), parent.node.clone());
         let candidates = self.routes.candidates(&info.room, &info.origin);
         let present = candidates.iter().find(|candidate| candidate.node == node).map(|candidate| candidate.cost);
-        if lost {
-            return self.pursue(now, id, out);
+        if !stands {
+            return self.hasten(now, id, present, out);
         }
         let best = self.choose(now, id).filter(|best| present.is_none_or(|present| best.cost.clearly_below(present)));
         let within = if present.is_none() || document { SOON } else { STABLE };
@@ -375,6 +383,19 @@ impl Mesh {
             let planned = track.better.take().filter(|(node, _)| *node == best.node).map(|(_, at)| at);
             (best.node, planned.map_or(now + wait, |at| at.min(now + wait)))
         });
+    }
+
+    /// Asks a better neighbour than the one whose answer is still waited for, or that has lost its way.
+    fn hasten(&mut self, now: Instant, id: TrackId, present: Option<Cost>, out: &mut Vec<Output>) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        (track.retry_at, track.failures) = (None, 0);
+        let lost = track.parent.as_ref().is_some_and(|parent| parent.state == State::Lost);
+        let best = self.choose(now, id).filter(|best| !lost && present.is_none_or(|present| best.cost < present));
+        let is_child = |link| self.tracks.get(&id).is_some_and(|track| track.children.contains_key(&link));
+        match best.filter(|best| !is_child(best.link)) {
+            Some(best) => self.ask(now, id, Place::Next, best, out),
+            None => self.pursue(now, id, out),
+        }
     }
 
     /// Does what is due for one track.
@@ -401,6 +422,10 @@ impl Mesh {
             track.refresh_at = Some(now + REFRESH);
             self.subscribe(now, id, Place::Parent, out);
             self.subscribe(now, id, Place::Next, out);
+            // Who was shunned when the present way was chosen may be the better one.
+            if self.tracks.get(&id).is_some_and(|track| track.better.is_none() && better.is_none() && track.stands()) {
+                self.compare(now, id, false, out);
+            }
         }
         if let Some((node, _)) = better
             && self.tracks.get(&id).is_some_and(|track| track.parent.is_some() && track.next.is_none())

@@ -69,6 +69,8 @@ pub(super) struct Parent {
     pub(super) state: State,
     /// Layers of which packets came.
     pub(super) seen: LayerSet,
+    /// Whom it was told the track goes to: the longest way down, this node last.
+    pub(super) below: Vec<NodeId>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -217,9 +219,20 @@ impl Track {
         own.or(before.reduce(|a, b| if a.1 == b.1 && newer16(a.2, b.2) { b } else { a }))
     }
 
+    /// The longest way down from here, this node last.
+    pub(super) fn below(&self, me: &NodeId) -> Vec<NodeId> {
+        let longest = self.children.values().map(|child| &child.path).max_by_key(|path| (path.len(), *path));
+        longest.into_iter().flatten().chain([me]).cloned().collect()
+    }
+
     /// Those who are asked for it: the parent, and who is to take over.
     pub(super) fn asked(&self) -> impl Iterator<Item = &Parent> {
         self.parent.iter().chain(&self.next)
+    }
+
+    /// Whether it has a way to the publisher's node.
+    pub(super) fn stands(&self) -> bool {
+        self.parent.as_ref().is_some_and(|parent| parent.path().is_some())
     }
 
     /// When something about it is due.
