@@ -128,13 +128,26 @@ impl Router {
     pub(super) fn nack(&mut self, now: Instant, peer: PeerKey, slot: Slot, rtt: Duration, lost: &[u16], out: &mut Vec<Output>) {
         let Some(&key) = self.peers.get(&peer).and_then(|state| state.slots.get(&slot)) else { return };
         let Some(egress) = self.egresses.get_mut(key) else { return };
-        let Some(track) = egress.track.and_then(|id| self.tracks.get(&id)) else { return };
+        let Some(track) = egress.track.and_then(|id| self.tracks.get_mut(&id)) else { return };
+        let mut broken = None;
         for &seq in lost {
+            if let Some(hole) = egress.rewriter.missing(seq) {
+                let found = (0..).map(Layer).zip(&mut track.layers).find(|(_, layer)| layer.stream == hole.source);
+                if let Some((layer, state)) = found
+                    && state.hole.is_missed(now, hole.seq)
+                {
+                    broken = Some((track.id, layer));
+                }
+                continue;
+            }
             let Some(sent) = egress.rewriter.retransmit(seq, now, rtt) else { continue };
             let layer = track.layers.iter().find(|layer| layer.stream == sent.source);
             let Some(packet) = layer.and_then(|layer| layer.history.get(sent.seq)) else { continue };
             let Some(rewritten) = egress.rewriter.again(&sent, packet) else { continue };
             out.push(Output::Retransmit { peer, slot, packet: Arc::clone(packet), rewritten });
+        }
+        if let Some((id, layer)) = broken {
+            self.need_keyframe(now, id, layer, out);
         }
     }
 

@@ -766,3 +766,29 @@ fn two_ways_for_one_track_give_each_packet_once_and_a_numbering_that_ended_stays
     feed(&mut h, 8, 3);
     assert!(fed(&h).iter().all(|&(_, stream, _)| stream == 8) && fed(&h).len() == 6);
 }
+
+#[test]
+fn a_packet_that_never_came_is_given_up_and_a_keyframe_mends_the_picture() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 1, Upstream::Cascade);
+    h.bind(1, Some(VIDEO));
+    h.view(1, VIDEO, 180);
+    h.play(VIDEO, &[0], 10);
+    let lost = h.frame(VIDEO, 0, 1);
+    assert!(lost.iter().any(|input| matches!(input, Input::Packet { .. })), "nobody gets it");
+    h.play(VIDEO, &[0], 5);
+    let received = &h.received[&(PeerKey(1), SLOT)];
+    let gap = received.windows(2).find(|pair| pair[1].seq - pair[0].seq == 2).expect("its number is left out");
+    let lost = vec![(gap[0].seq + 1) as u16];
+    h.requests.clear();
+    for _ in 0..3 {
+        h.play(VIDEO, &[0], 4);
+        h.input(Input::Nack { peer: PeerKey(1), slot: SLOT, rtt: Duration::from_millis(20), lost: lost.clone() });
+    }
+    assert_eq!(h.requests, [], "it may still come");
+    for _ in 0..2 {
+        h.play(VIDEO, &[0], 4);
+        h.input(Input::Nack { peer: PeerKey(1), slot: SLOT, rtt: Duration::from_millis(20), lost: lost.clone() });
+    }
+    assert_eq!(h.requests, [(VIDEO, Layer(0))]);
+}

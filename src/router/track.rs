@@ -39,6 +39,10 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(4);
 /// second. Shorter finds sooner that it fits again; each try that fails may freeze the picture for a round trip.
 const SHED_HOLD: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(64));
 
+/// A packet that receivers miss and that never came here is waited for this long before a keyframe is asked for. Shorter asks while
+/// it may still come, from the publisher or over a link; longer has receivers wait, who give up after seconds only.
+const HOLE: Duration = Duration::from_millis(400);
+
 /// The lowest layer's height where the publisher told none; each further one doubles it.
 const ASSUMED_HEIGHT: u32 = 180;
 
@@ -68,6 +72,7 @@ pub(super) struct LayerState {
     pub(super) history: History,
     pub(super) report: Option<SenderClock>,
     pub(super) need: keyframe::Need,
+    pub(super) hole: Hole,
     /// Those that get its packets, or wait for its keyframe.
     pub(super) sinks: Vec<EgressKey>,
     pub(super) branches: Vec<Branch>,
@@ -91,6 +96,7 @@ impl Track {
             history: History::new(if audio { KEPT_AUDIO } else { KEPT_VIDEO }),
             report: None,
             need: keyframe::Need::default(),
+            hole: Hole::default(),
             sinks: Vec::new(),
             branches: Vec::new(),
             last_packet: None,
@@ -230,6 +236,25 @@ impl LayerState {
     fn expected_rate(&self, height: PixelHeight) -> Bitrate {
         let declared = if self.info.max.0 > 0 { self.info.max } else { Bitrate(u64::from(height.0).pow(2) * 3) };
         if self.flows { self.rate.measured().unwrap_or(declared) } else { declared }
+    }
+}
+
+/// A packet that receivers ask for and that never came here.
+#[derive(Debug, Default)]
+pub(super) struct Hole(Option<(u64, Instant)>);
+
+impl Hole {
+    /// It is asked for; true once that has gone on for so long that it will not come any more.
+    pub(super) fn is_missed(&mut self, now: Instant, seq: u64) -> bool {
+        match self.0 {
+            Some((known, since)) if known == seq => now.saturating_duration_since(since) >= HOLE,
+            // Receivers ask for the oldest longest; one that nobody asks for any more makes room.
+            Some((known, since)) if seq > known && now.saturating_duration_since(since) < HOLE * 4 => false,
+            _ => {
+                self.0 = Some((seq, now));
+                false
+            }
+        }
     }
 }
 

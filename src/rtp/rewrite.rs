@@ -212,12 +212,21 @@ impl<K: Copy + Eq> Rewriter<K> {
 
     /// Which packet went out as `seq`, if it did and is not long ago: the way from a NACK to the source's history.
     pub fn lookup(&self, seq: u16) -> Option<Sent<K>> {
+        // What has a place but never came has no copy to resend; it will be forwarded if it still comes.
+        self.place(seq).filter(|place| self.sent.contains(place.ext_seq) && !self.filled.contains(place.ext_seq))
+    }
+
+    /// Which packet of the source would have gone out as `seq`, and has not come.
+    pub fn missing(&self, seq: u16) -> Option<Sent<K>> {
+        let never_came = |place: &Sent<K>| {
+            place.ext_seq < self.highest && !self.sent.contains(place.ext_seq) && !self.filled.contains(place.ext_seq)
+        };
+        self.place(seq).filter(never_came)
+    }
+
+    fn place(&self, seq: u16) -> Option<Sent<K>> {
         let ext_seq = self.highest.checked_add_signed(i64::from(distance16(self.highest as u16, seq)))?;
         let segment = self.segment_at(ext_seq)?;
-        // What has a place but never came has no copy to resend; it will be forwarded if it still comes.
-        if !self.sent.contains(ext_seq) || self.filled.contains(ext_seq) {
-            return None;
-        }
         Some(Sent { source: segment.source, seq: segment.source_first + (ext_seq - segment.first), ext_seq })
     }
 

@@ -47,7 +47,9 @@ export async function onecopy({ counts, seconds, rtt }) {
       const read = async () => {
         const [status, sent] = [await world.status("m-core"), await ada.sent()];
         const link = status.links.find(({ node }) => node === "e-core");
-        const encoded = Object.values(sent).reduce((sum, { bytesSent }) => sum + bytesSent, 0);
+        // What is watched of it: the voice, and the largest layer.
+        const watched = [sent.audio, sent.h];
+        const encoded = watched.reduce((sum, { bytesSent, headerBytesSent }) => sum + bytesSent + headerBytesSent, 0);
         return { at: Date.now(), bytes: link.bytes_out, sent: encoded, packets: watching.packets, cpu: { "m-core": world.cpu("m-core"), "e-edge": world.cpu("e-edge") }, tracks: status.tracks };
       };
       const before = await read();
@@ -80,7 +82,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await main(async () => {
     const { counts, seconds, rtt } = flags("Bytes on the link to a region with few and many members.", {
       counts: { help: "members who watch there", default: "1,10,50" },
-      seconds: { help: "measured for each", default: "20" },
+      seconds: { help: "measured for each", default: "30" },
       rtt: { help: "round trip of each path in milliseconds", default: "80" },
     });
     keep("onecopy", { rows: await onecopy({ counts: counts.split(",").map(Number), seconds: Number(seconds), rtt: Number(rtt) }), seconds, rtt });

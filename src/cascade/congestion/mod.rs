@@ -52,8 +52,8 @@ const SMALL_BUFFER: Duration = Duration::from_secs(30);
 /// Share of the delivered rate that is kept after a cut. More uses the link better; less drains it sooner and lets others in.
 const KEEP: f64 = 0.9;
 
-/// Share of the rate that is kept if the application left the link idle, when what was delivered says little.
-const KEEP_IDLE: f64 = 0.8;
+/// The least share of the rate that a cut leaves when the queue grows slowly. Less drains it sooner.
+const KEEP_GENTLE: f64 = 0.8;
 
 /// The least share of the rate that one cut leaves. Less follows a path that becomes much narrower at once; more rides out moments in
 /// which a node had no time to answer, which look the same.
@@ -102,8 +102,9 @@ const KEEP_COMPETING: f64 = 0.8;
 /// How far beyond the demand the rate may grow: keyframes, retransmission and the next subscription. More probes further.
 const HEADROOM: f64 = 2.0;
 
-/// The rate may always grow so far, however little is wanted.
-const LEAST_CEILING: f64 = 3e6;
+/// The rate may always grow so far, however little is wanted: a keyframe is many times an average frame, and should not have to
+/// wait on a link that is nearly idle. More lets it reach further into a queue that nobody knows of yet.
+const LEAST_CEILING: f64 = 12e6;
 
 /// The rate never falls below this: voices, and some small pictures. Paths between servers carry as much; on one that does not, the
 /// queue overflows and the most important goes first all the same. Less would let moments in which a node had no time to answer
@@ -315,6 +316,11 @@ impl Controller {
         if !self.may_cut(now) {
             return;
         }
+        if !self.delivery.is_busy() && !self.overflows(queue) {
+            // All that was wanted was sent and arrived: what stands there is somebody else's, or a node had no time to answer. Less
+            // from here would help neither.
+            return;
+        }
         if self.overflows(queue) && queue <= self.overuse_queue() {
             let target = queue.mul_f64(BELOW_BUFFER).clamp(LEAST_TARGET, self.target());
             self.small_buffer = Some((target, now + SMALL_BUFFER));
@@ -328,10 +334,8 @@ impl Controller {
         let rate = self.rate_f64();
         let kept = if self.is_steep() {
             (self.delivered() * KEEP).max(rate * KEEP_LEAST)
-        } else if self.delivery.is_busy() {
-            (self.delivered() * KEEP).max(rate * KEEP_IDLE)
         } else {
-            rate * KEEP_IDLE
+            (self.delivered() * KEEP).max(rate * KEEP_GENTLE)
         };
         self.cut_to(now, kept);
     }

@@ -24,8 +24,9 @@ export async function stretch(pairs, seconds) {
   return Promise.all(pairs.map(async ({ to, from, more }) => {
     const [start, end] = [before.get(to), after.get(to)];
     const count = (kind, key) => (end.counts[from.name]?.[kind]?.[key] ?? 0) - (start.counts[from.name]?.[kind]?.[key] ?? 0);
-    const layer = Object.keys(after.get(from).sent).filter((rid) => rid !== "audio").at(-1);
-    const sent = after.get(from).sent[layer].framesSent - before.get(from).sent[layer].framesSent;
+    // A layer that nobody watches is not sent.
+    const { audio, ...layers } = after.get(from).sent;
+    const sent = Math.max(...Object.entries(layers).map(([rid, { framesSent }]) => framesSent - (before.get(from).sent[rid]?.framesSent ?? 0)));
     const delays = late(arrivals.get(to)[from.name] ?? []);
     const { [from.name]: gap } = await to.gaps([from.name], start.at, end.at);
     return {

@@ -115,8 +115,8 @@ export class Member {
       const sent = {};
       (await globalThis.connection.getStats()).forEach((each) => {
         if (each.type !== "outbound-rtp") return;
-        const { framesSent, framesEncoded, bytesSent, packetsSent, frameHeight, targetBitrate, qualityLimitationReason, pliCount, nackCount } = each;
-        sent[each.kind === "audio" ? "audio" : (each.rid ?? "video")] = { framesSent, framesEncoded, bytesSent, packetsSent, frameHeight, targetBitrate, qualityLimitationReason, pliCount, nackCount };
+        const { framesSent, framesEncoded, bytesSent, headerBytesSent, packetsSent, frameHeight, targetBitrate, qualityLimitationReason, pliCount, nackCount } = each;
+        sent[each.kind === "audio" ? "audio" : (each.rid ?? "video")] = { framesSent, framesEncoded, bytesSent, headerBytesSent, packetsSent, frameHeight, targetBitrate, qualityLimitationReason, pliCount, nackCount };
       });
       return sent;
     });

@@ -104,7 +104,12 @@ export class World {
   }
 
   #wire() {
-    const address = (ns, device, address) => (ip("-n", ns, "addr", "add", address, "dev", device), ip("-n", ns, "link", "set", device, "up"));
+    const address = (ns, device, address) => {
+      ip("-n", ns, "addr", "add", address, "dev", device);
+      // An address that comes up by itself a second later is a changed network to a browser, which then drops what it loads.
+      ip("-n", ns, "link", "set", device, "addrgenmode", "none");
+      ip("-n", ns, "link", "set", device, "up");
+    };
     const make = (ns) => (ip("netns", "add", ns), ip("-n", ns, "link", "set", "lo", "up"));
     for (const [region, number] of Object.entries(REGIONS)) {
       make(region);
@@ -303,7 +308,8 @@ export class World {
       await ended;
     }
     for (const { child } of [...Object.values(this.#relays).flat(), ...this.#far]) child.kill("SIGKILL");
-    // The namespaces end with their last process, and for good with `isolated`.
+    // A namespace lives on until its last process is gone, and its end of the wire with it.
+    for (const region of Object.keys(REGIONS)) ip("link", "del", `d-${region}`);
     for (const ns of [...Object.keys(REGIONS), ...this.#pairs()]) ip("netns", "del", ns);
   }
 }

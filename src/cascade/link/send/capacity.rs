@@ -9,7 +9,7 @@ use super::{Action, Class, Event, Sender};
 
 /// More than this waits, at the present rate: upgrades are shed. Longer keeps sharp pictures over short dips and delays
 /// everything below them.
-const UPGRADE_QUEUE: Duration = Duration::from_millis(150);
+const UPGRADE_QUEUE: Duration = Duration::from_millis(220);
 
 /// More than this of audio and base layers waits: base layers are shed.
 const BASE_QUEUE: Duration = Duration::from_millis(400);

@@ -246,7 +246,8 @@ impl Sender {
         let Some(flow) = self.flows.get_mut(&packet.flow) else { return };
         let place = flow.place(packet.stream, packet.timestamp, packet.marker, key);
         let item = match place {
-            flow::Place::Late => self.lone(now, packet),
+            // It came late because it was lost once: it must not be lost for good now.
+            flow::Place::Late => self.lone_stream(now, packet),
             flow::Place::First { ended } => {
                 self.next_key += 1;
                 if let Some(ended) = ended {
@@ -283,10 +284,14 @@ impl Sender {
     /// A packet by itself: a datagram, or a stream of its own if it is too long for one.
     fn lone(&mut self, now: Instant, packet: &Outgoing<'_>) -> Item {
         let length = 9 + packet.head.len() + packet.payload.len();
-        if length <= self.network.datagram_max {
-            let bytes = self.compose(Some(packet.flow.into()), false, packet);
-            return Item { flow: packet.flow, at: now, bytes, shape: Shape::Datagram };
+        if length > self.network.datagram_max {
+            return self.lone_stream(now, packet);
         }
+        let bytes = self.compose(Some(packet.flow.into()), false, packet);
+        Item { flow: packet.flow, at: now, bytes, shape: Shape::Datagram }
+    }
+
+    fn lone_stream(&mut self, now: Instant, packet: &Outgoing<'_>) -> Item {
         let key = Key(self.next_key);
         self.next_key += 1;
         let bytes = self.compose(Some(packet.flow.into()), true, packet);
