@@ -33,6 +33,10 @@ const BEAT_PER_NODE: Duration = Duration::from_millis(200);
 /// at once.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Between two looks at all ways, for each known node, when changes of others keep coming: what a storm of them costs grows with the
+/// cluster otherwise. Longer saves more while a large cluster starts; what breaks at this node is looked at once in any case.
+const SETTLE_PER_NODE: Duration = Duration::from_micros(400);
+
 /// States a neighbour may send at once, and in each second: it tells all it knows when a link comes up.
 const STATES: (f64, f64) = (2.0 * MAX_NODES as f64, 1_000.0);
 
@@ -58,11 +62,12 @@ pub(super) struct Schedule {
     say_at: Option<Instant>,
     beat_at: Instant,
     pub(super) settle_at: Option<Instant>,
+    settled_at: Option<Instant>,
 }
 
 impl Schedule {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { said_at: None, say_at: None, beat_at: now, settle_at: Some(now) }
+        Self { said_at: None, say_at: None, beat_at: now, settle_at: Some(now), settled_at: None }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -208,7 +213,8 @@ impl Mesh {
     }
 
     fn settle_soon(&mut self, now: Instant) {
-        self.flood.settle_at.get_or_insert(now + SETTLE);
+        let again = self.flood.settled_at.map(|at| at + SETTLE_PER_NODE * self.nodes.len() as u32);
+        self.flood.settle_at.get_or_insert((now + SETTLE).max(again.unwrap_or(now)));
     }
 
     /// Says the own state now, or as soon as the last one is old enough.
@@ -250,7 +256,7 @@ impl Mesh {
 
     /// Builds the graph anew; true when the view changed.
     pub(super) fn rebuild(&mut self, now: Instant) -> bool {
-        self.flood.settle_at = None;
+        (self.flood.settle_at, self.flood.settled_at) = (None, Some(now));
         let adjacency = self.nodes.adjacency();
         let changed = self.nodes.settle(now, &adjacency);
         let links = self.links.iter().map(|(id, link)| (link.node.clone(), id));

@@ -184,16 +184,18 @@ impl Nodes {
             let passes = at == 0 || states.get(at).is_some_and(|state| state.node.role.is_core());
             waiting.extend(adjacency.get(at).into_iter().flatten().copied().filter(|_| passes));
         }
-        let nodes: BTreeMap<NodeId, NodeInfo> =
-            states.iter().zip(&reached).filter(|(_, r)| **r).map(|(s, _)| (s.node.id.clone(), s.node.clone())).collect();
+        let me = &self.me.node;
+        let nodes = || states.iter().zip(&reached).filter(|(_, reached)| **reached).map(|(state, _)| &state.node);
+        // Both are in order of names, but for this node.
+        let before = self.reachable.values().filter(|node| node.id != me.id);
+        let same = nodes().skip(1).eq(before) && self.reachable.get(&me.id) == Some(me);
+        if !same {
+            self.reachable = Arc::new(nodes().map(|node| (node.id.clone(), node.clone())).collect());
+        }
         for (entry, reached) in self.others.values_mut().zip(reached.iter().skip(1)) {
             entry.unreachable_since = if *reached { None } else { entry.unreachable_since.or(Some(now)) };
         }
-        let changed = nodes != *self.reachable;
-        if changed {
-            self.reachable = Arc::new(nodes);
-        }
-        changed
+        !same
     }
 
     /// Forgets whom nobody reached for long; true when there was somebody.
