@@ -9,6 +9,8 @@
 //! The floor sends each burst as one GSO send and reads with recvmmsg and GRO; it neither seals nor acknowledges, nor repeats
 //! what was lost.
 
+#![allow(clippy::indexing_slicing, reason = "a bench may stop at what is wrong")]
+
 #[path = "../fanout/meter.rs"]
 #[allow(dead_code, reason = "the other bench uses more of it")]
 mod meter;

@@ -1,5 +1,7 @@
 //! Random courses: a cluster, members who come and go, and everything that can break, drawn from a seed.
 
+#![allow(clippy::indexing_slicing, reason = "a test may stop at what is wrong")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

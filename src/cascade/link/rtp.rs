@@ -75,7 +75,7 @@ impl Incoming {
     }
 }
 
-/// Reads what [`write`] wrote; `None` for anything else.
+/// Reads what [`write()`] wrote; `None` for anything else.
 pub fn read(rtp: &Bytes) -> Option<Incoming> {
     let header = Header::parse(rtp).ok()?;
     let index = header.pt.checked_sub(FIRST_PAYLOAD_TYPE)?;

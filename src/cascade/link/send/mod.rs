@@ -34,6 +34,9 @@ pub const UPGRADE_DEADLINE: Duration = Duration::from_millis(300);
 /// An audio packet that waited this long is left out; players have covered its place by then.
 pub const AUDIO_DEADLINE: Duration = Duration::from_millis(400);
 
+/// When less waits, the link is not short of capacity. More takes a short overload for loss.
+const IDLE_QUEUE: Duration = Duration::from_millis(50);
+
 /// While the link loses at least this share, each audio packet is sent again with the next one of its flow.
 pub const REPEAT_FROM_LOSS: f32 = 0.005;
 
@@ -437,9 +440,19 @@ impl Sender {
         self.events.pop_front()
     }
 
-    /// A reset came before everything was acknowledged: the frame has a hole, and what follows is worthless.
+    /// A reset came before everything was acknowledged: the frame has a hole, and what follows is worthless. Where nothing
+    /// waits, that was loss and no lack of capacity, and the flow goes on with the next keyframe, at once.
     pub fn gave_up(&mut self, now: Instant, flow: u32) {
         self.shed(now, flow);
+        if self.queue_delay() > IDLE_QUEUE {
+            return;
+        }
+        if let Some(Flow { state: State::Shed { until, asked }, .. }) = self.flows.get_mut(&flow) {
+            (*until, *asked) = (now, Some(now));
+            // The neighbour need not look for a smaller layer.
+            self.events.retain(|event| *event != Event::Shed { flow });
+            self.events.push_back(Event::KeyframeWanted { flow });
+        }
     }
 
     /// The flow's id means nothing to the neighbour any more.

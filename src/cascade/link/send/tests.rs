@@ -273,7 +273,7 @@ fn a_frame_past_its_deadline_sheds_its_flow_until_a_keyframe() {
 }
 
 #[test]
-fn what_the_transport_could_not_deliver_in_time_sheds_its_flow_too() {
+fn what_was_lost_for_too_long_breaks_its_flow_until_a_keyframe_that_is_asked_for_at_once() {
     let mut story = Story::new();
     story.video(1, Class::Base, 0, true, true);
     story.flush(ROOMY);
@@ -283,8 +283,12 @@ fn what_the_transport_could_not_deliver_in_time_sheds_its_flow_too() {
     assert_eq!(short(&story.flush(ROOMY)), "r0");
     assert_eq!(story.shed(), Vec::<u32>::new(), "all of it may have been acknowledged");
     story.sender.gave_up(story.now, 1);
-    story.flush(ROOMY);
-    assert_eq!(story.shed(), [1]);
+    assert_eq!(story.sender.next_event(), Some(Event::KeyframeWanted { flow: 1 }), "it was loss: there is room");
+    assert_eq!(story.sender.next_event(), None);
+    story.video(1, Class::Base, 90_000, false, true);
+    assert_eq!(short(&story.flush(ROOMY)), "", "of no use without what was given up");
+    story.video(1, Class::Base, 93_000, true, true);
+    assert_eq!(short(&story.flush(ROOMY)), "o1 w1 f1", "the keyframe mends it at once");
 }
 
 #[test]
