@@ -12,7 +12,7 @@ use crate::router::{self, Branch, Have};
 use crate::rtp::{Layer, LayerSet};
 
 /// Nodes on a way at most, whatever the topology says.
-const MAX_PATH: usize = 16;
+pub(super) const MAX_PATH: usize = 16;
 
 /// Tracks that are known at most. More are refused.
 const MAX_TRACKS: usize = 65_536;
@@ -109,7 +109,7 @@ impl Mesh {
         }
         if let Some(track) = present {
             if same(&track.info, &ask.track) {
-                return self.check_way(now, link, id, out);
+                return self.check_way(now, link, ask, out);
             }
             // Of two runs of a publisher's node the later counts; rooms here know best.
             let later = track.info.origin == ask.track.origin && track.info.incarnation < ask.track.incarnation;
@@ -130,12 +130,12 @@ impl Mesh {
     }
 
     /// A way that comes through who asks is none for it.
-    fn check_way(&mut self, now: Instant, link: LinkId, id: TrackId, out: &mut Vec<Output>) -> Result<(), Refusal> {
+    fn check_way(&mut self, now: Instant, link: LinkId, ask: &Subscribe, out: &mut Vec<Output>) -> Result<(), Refusal> {
+        let id = ask.track.id;
         let Some(track) = self.tracks.get(&id) else { return Ok(()) };
-        let node = self.links.get(link).map(|link| &link.node);
-        let through = |parent: &super::track::Parent| {
-            parent.link == link || parent.path().is_some_and(|path| node.is_some_and(|node| path.contains(node)))
-        };
+        // Told upward, such a path would have this node refused too, and all that get the track from here lose it.
+        let through =
+            |parent: &super::track::Parent| parent.path().is_some_and(|path| ask.path.iter().any(|node| path.contains(node)));
         if track.asked().any(|parent| parent.link == link) {
             // It would not ask if it still had a way of its own.
             self.subscribed(now, link, id, Vec::new(), out);

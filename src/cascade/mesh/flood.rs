@@ -37,6 +37,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// cluster otherwise. Longer saves more while a large cluster starts; what breaks at this node is looked at once in any case.
 const SETTLE_PER_NODE: Duration = Duration::from_micros(400);
 
+/// At most this, however many are known: invented nodes must not keep those that are there waiting.
+const SETTLE_MOST: Duration = Duration::from_millis(100);
+
 /// States a neighbour may send at once, and in each second: it tells all it knows when a link comes up.
 const STATES: (f64, f64) = (2.0 * MAX_NODES as f64, 1_000.0);
 
@@ -53,7 +56,7 @@ const DOCUMENTS: (f64, f64) = (16.0, 0.2);
 const LEAVE: Duration = Duration::from_secs(10);
 
 /// Links of this node at most; more are closed.
-const MAX_LINKS: usize = 1_024;
+pub(super) const MAX_LINKS: usize = 1_024;
 
 /// When what is told and looked at.
 #[derive(Debug)]
@@ -213,7 +216,8 @@ impl Mesh {
     }
 
     fn settle_soon(&mut self, now: Instant) {
-        let again = self.flood.settled_at.map(|at| at + SETTLE_PER_NODE * self.nodes.len() as u32);
+        let apart = (SETTLE_PER_NODE * self.nodes.len() as u32).min(SETTLE_MOST);
+        let again = self.flood.settled_at.map(|at| at + apart);
         self.flood.settle_at.get_or_insert((now + SETTLE).max(again.unwrap_or(now)));
     }
 

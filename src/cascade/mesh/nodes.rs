@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::flood::MAX_LINKS;
 use crate::cascade::wire::{LinkMetrics, MAX_LIST, Neighbour, NodeState};
 use crate::cluster::NodeInfo;
 use crate::id::NodeId;
 
-/// Nodes that are known at most, this one not counted. More are ignored: they get no media and no rooms from here.
+/// Nodes that are known at most, this one and its neighbours not counted. More are ignored: they get no media and no rooms from here.
 pub(super) const MAX_NODES: usize = 4_096;
+
+/// Neighbours that all known nodes list at most, together: bounds what the graph costs to keep and to search. A state that goes
+/// beyond is ignored.
+pub(super) const MAX_LISTED: usize = 1 << 17;
 
 /// How long a node that cannot be reached is remembered. Longer recognises an old state of it as old after a longer partition.
 const FORGET: Duration = Duration::from_secs(60);
@@ -43,6 +48,8 @@ struct Entry {
 pub(super) struct Nodes {
     me: NodeState,
     others: BTreeMap<NodeId, Entry>,
+    /// Neighbours that the others list, together.
+    listed: usize,
     reachable: Arc<BTreeMap<NodeId, NodeInfo>>,
 }
 
@@ -50,7 +57,7 @@ impl Nodes {
     pub(super) fn new(me: NodeInfo, epoch: u64) -> Self {
         let reachable = Arc::new(BTreeMap::from([(me.id.clone(), me.clone())]));
         let me = NodeState { node: me, seq: 1, epoch, neighbours: Vec::new() };
-        Self { me, others: BTreeMap::new(), reachable }
+        Self { me, others: BTreeMap::new(), listed: 0, reachable }
     }
 
     pub(super) const fn me(&self) -> &NodeState {
@@ -76,6 +83,10 @@ impl Nodes {
         self.others.len()
     }
 
+    pub(super) const fn listed(&self) -> usize {
+        self.listed
+    }
+
     pub(super) fn get(&self, id: &NodeId) -> Option<&NodeState> {
         if *id == self.me.node.id { Some(&self.me) } else { self.others.get(id).map(|entry| &entry.state) }
     }
@@ -89,11 +100,12 @@ impl Nodes {
     pub(super) fn hello(&mut self, node: &NodeInfo, epoch: u64) {
         let known = self.others.get(&node.id).map(|entry| entry.state.node.incarnation);
         if known.is_none_or(|known| known < node.incarnation) {
-            self.merge(NodeState { node: node.clone(), seq: 0, epoch, neighbours: Vec::new() });
+            // A neighbour is known however many there are: links are bounded too.
+            self.insert(NodeState { node: node.clone(), seq: 0, epoch, neighbours: Vec::new() }, MAX_NODES + MAX_LINKS);
         }
     }
 
-    /// The newest by (incarnation, seq) counts.
+    /// The newest by (incarnation, seq) counts. One that nothing can follow is passed on to nobody: its node could not say itself anew.
     pub(super) fn merge(&mut self, state: NodeState) -> News {
         let age = |state: &NodeState| (state.node.incarnation, state.seq);
         if state.node.id == self.me.node.id {
@@ -108,21 +120,32 @@ impl Nodes {
             (self.me.node.incarnation, self.me.seq) = (incarnation, seq);
             return News::Own;
         }
-        if state.neighbours.len() > MAX_LIST {
+        if state.neighbours.len() > MAX_LIST || state.node.incarnation == u64::MAX || state.seq == u64::MAX {
             return News::Forged;
         }
-        let full = self.others.len() >= MAX_NODES;
+        self.insert(state, MAX_NODES)
+    }
+
+    fn insert(&mut self, state: NodeState, most: usize) -> News {
+        let age = |state: &NodeState| (state.node.incarnation, state.seq);
+        let full = self.others.len() >= most;
+        let before = self.others.get(&state.node.id).map_or(0, |entry| entry.state.neighbours.len());
+        let listed = self.listed - before + state.neighbours.len();
+        if listed > MAX_LISTED {
+            return News::None;
+        }
         match self.others.get_mut(&state.node.id) {
             Some(entry) if age(&entry.state) >= age(&state) => News::None,
             Some(entry) => {
                 let ids = |state: &NodeState| state.neighbours.iter().map(|n| n.node.clone()).collect::<Vec<_>>();
                 let same =
                     entry.state.node == state.node && entry.state.epoch == state.epoch && ids(&entry.state) == ids(&state);
-                entry.state = state;
+                (entry.state, self.listed) = (state, listed);
                 if same { News::Figures } else { News::Change }
             }
             None if full => News::None,
             None => {
+                self.listed = listed;
                 self.others.insert(state.node.id.clone(), Entry { state, unreachable_since: None });
                 News::Change
             }
@@ -203,6 +226,7 @@ impl Nodes {
         let before = self.others.len();
         self.others
             .retain(|_, entry| entry.unreachable_since.is_none_or(|since| now.saturating_duration_since(since) < FORGET));
+        self.listed = self.others.values().map(|entry| entry.state.neighbours.len()).sum();
         self.others.len() != before
     }
 }

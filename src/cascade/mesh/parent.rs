@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+use super::children::MAX_PATH;
 use super::routes::{Candidate, Cost};
 use super::track::{Parent, State, Track};
 use super::{Mesh, Output};
@@ -222,7 +223,8 @@ impl Mesh {
         let me = &self.nodes.me().node.id;
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let (neighbour, origin) = (self.links.get(link).map(|link| &link.node), &track.info.origin);
-        if !path.is_empty() && (path.first() != neighbour || path.last() != Some(origin) || path.contains(me)) {
+        let ends = path.first() == neighbour && path.last() == Some(origin);
+        if !path.is_empty() && (!ends || path.len() >= MAX_PATH || path.contains(me)) {
             self.give_up(now, id, place, Duration::from_secs(1), out);
         } else if let Some(parent) = place.of(track) {
             if path.is_empty() {

@@ -25,6 +25,8 @@ pub struct Drops {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     pub nodes: usize,
+    /// Neighbours that those nodes list.
+    pub listed: usize,
     pub links: usize,
     pub tracks: usize,
     /// Subscriptions of neighbours.
@@ -103,6 +105,7 @@ impl Mesh {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             nodes: self.nodes.len(),
+            listed: self.nodes.listed(),
             links: self.links.len(),
             tracks: self.tracks.len(),
             children: self.tracks.values().map(|track| track.children.len()).sum(),

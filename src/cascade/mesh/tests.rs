@@ -1,5 +1,7 @@
 //! A few nodes of mesh and router, joined without delay. What needs delay, loss and many nodes is the simulator's.
 
+mod hostile;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
