@@ -49,15 +49,12 @@ fn closed(out: &[Output], link: LinkId) -> Option<&str> {
 }
 
 fn sent(out: &[Output], link: LinkId) -> Vec<&Frame> {
-    out.iter().filter_map(|output| matches!(output, Output::Send { link: to, .. } if *to == link).then_some(output)).fold(
-        Vec::new(),
-        |mut frames, output| {
-            if let Output::Send { frame, .. } = output {
-                frames.push(frame);
-            }
-            frames
-        },
-    )
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Send { link: to, frame } if *to == link => Some(frame),
+            _ => None,
+        })
+        .collect()
 }
 
 impl Core {
