@@ -86,7 +86,9 @@ impl Mesh {
         if ask.path.contains(&me.node.id) {
             return Err(Refusal::Loop);
         }
-        let regions = ask.path.iter().chain([&me.node.id]).filter_map(|id| Some(&self.nodes.get(id)?.node.region));
+        // One child too far away, told upward, would have this node refused, and all others here lose the track.
+        let way = self.tracks.get(&id).and_then(|track| track.parent.as_ref()?.path()).unwrap_or_default();
+        let regions = ask.path.iter().chain([&me.node.id]).chain(way).filter_map(|id| Some(&self.nodes.get(id)?.node.region));
         let mut regions: Vec<_> = regions.collect();
         regions.dedup();
         if ask.path.len() >= MAX_PATH || regions.len() > usize::from(self.topology.max_region_hops.max(1)) {
