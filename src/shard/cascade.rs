@@ -168,6 +168,8 @@ impl Cascade {
                         break end;
                     }
                 }
+                // Who ends the node ends signaling too, and says how in the same moment.
+                Woken::Command(None) if matches!(self.asks.try_recv(), Ok(CascadeAsk::Kill)) => break End::Killed,
                 Woken::Command(None) | Woken::Ask(None) => break End::Stopped,
                 Woken::Media(None) | Woken::Wish(None) | Woken::Timer => {}
             }

@@ -202,20 +202,16 @@ export class Person {
   /** From now on, notes when someone's tile paints a frame, whatever stream or element it comes from. */
   watchPicture(name) {
     return this.page.evaluate((selector) => {
-      const painted = { at: [performance.now()], on: null };
+      const painted = { at: [performance.now()], frames: -1 };
       (globalThis.testPainted ??= {})[selector] = painted;
-      const follow = () => {
+      // Counted, not called back for: a callback that waits while the track of the stream is swapped may never come.
+      setInterval(() => {
         const element = document.querySelector(selector);
-        if (!element || element === painted.on) return;
-        painted.on = element;
-        const note = () => {
-          if (!element.classList.contains("hidden")) painted.at.push(performance.now());
-          if (painted.on === element) element.requestVideoFrameCallback(note);
-        };
-        element.requestVideoFrameCallback(note);
-      };
-      follow();
-      setInterval(follow, 20);
+        const frames = element?.getVideoPlaybackQuality().totalVideoFrames ?? painted.frames;
+        if (frames === painted.frames) return;
+        painted.frames = frames;
+        if (!element.classList.contains("hidden")) painted.at.push(performance.now());
+      }, 10);
     }, `${this.tile(name)} video`);
   }
 
