@@ -30,6 +30,8 @@ fuzz_target!(|data: &[u8]| {
         keys: keys.clone(),
         max_token_ttl: MAX_JOIN_TTL,
         endpoints: vec![endpoint(0), endpoint(1)],
+        cascade: None,
+        drain: Duration::from_secs(3),
         ice_servers: Vec::new(),
         limits: Limits { room_members_per_shard: 1, ..Limits::default() },
     };

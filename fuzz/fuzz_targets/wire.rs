@@ -22,7 +22,9 @@ fuzz_target!(|data: &[u8]| {
         for part in stream.chunks(piece) {
             decoder.push(part);
             while let Some(frame) = decoder.next() {
-                frame.as_ref().map_or((), again);
+                if let Ok(frame) = &frame {
+                    again(frame);
+                }
             }
         }
     }
