@@ -7,13 +7,14 @@
 //!                               └───── mesh ◀──────┘   frames; which packet of which flow belongs to which track
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::events::Events;
 use super::pipe::{Pipes, Wish};
 use super::{CascadeAsk, Handle};
 use crate::cascade::link::send::Class;
@@ -70,7 +71,6 @@ pub fn start(start: Start) -> std::io::Result<Handle> {
 }
 
 struct Cascade {
-    id: ShardId,
     links: Links,
     mesh: Mesh,
     router: Router,
@@ -80,8 +80,7 @@ struct Cascade {
     me: NodeInfo,
     commands: mpsc::Receiver<Command>,
     asks: mpsc::Receiver<CascadeAsk>,
-    events: mpsc::Sender<(ShardId, Event)>,
-    unsent: VecDeque<Event>,
+    events: Events,
     metrics_at: Instant,
     /// Links that are up.
     up: BTreeSet<LinkId>,
@@ -120,7 +119,6 @@ impl Cascade {
         })?;
         let mesh = Mesh::new(start.me.clone(), Arc::clone(&topology), now, rand::random());
         Ok(Self {
-            id: start.id,
             links,
             mesh,
             router: Router::new(rand::random()),
@@ -130,8 +128,7 @@ impl Cascade {
             me: start.me,
             commands: start.commands,
             asks: start.asks,
-            events: start.events,
-            unsent: VecDeque::new(),
+            events: Events::new(start.id, start.events, MAX_UNSENT),
             metrics_at: now + METRICS,
             up: BTreeSet::new(),
             work: Vec::new(),
@@ -178,7 +175,7 @@ impl Cascade {
             self.links.flush(now);
             // What a pipe drops is missed by the shard behind it as if the network had lost it.
             let _ = self.pipes.flush();
-            self.send_unsent();
+            self.events.send();
         };
         match end {
             End::Stopped => self.links.shut_down("the node stops").await,
@@ -348,7 +345,10 @@ impl Cascade {
             router::Output::Wanted { upstream: Upstream::Cascade, track, layers } => {
                 self.mesh(now, mesh::Input::Wanted { track, layers });
             }
-            router::Output::Levels { levels } => self.tell_if_room(Event::Levels { levels }),
+            router::Output::Levels { levels } => {
+                // A full queue is signaling's trouble, and a later report says as much.
+                let _ = self.events.tell_if_room(Event::Levels { levels });
+            }
             // There are no peers here.
             router::Output::Forward { .. }
             | router::Output::Retransmit { .. }
@@ -381,12 +381,7 @@ impl Cascade {
     }
 
     fn wish(&mut self, now: Instant, pipe: ShardId, wish: Wish) {
-        let branch = Branch::Pipe(pipe);
-        let input = match wish {
-            Wish::Layers { track, layers } => router::Input::BranchInterest { branch, track, layers, have: Vec::new() },
-            Wish::Keyframe { track, layer } => router::Input::BranchKeyframe { branch, track, layer },
-        };
-        self.route(now, input);
+        self.route(now, wish.into_input(pipe));
     }
 
     fn command(&mut self, now: Instant, command: Command) {
@@ -449,30 +444,8 @@ impl Cascade {
         Status { links, ..self.mesh.status(now) }
     }
 
-    /// Tells signaling what it must hear.
+    /// Tells signaling what it must hear. What is lost for want of room is told again by the nodes it came from.
     fn tell(&mut self, event: Event) {
-        if self.unsent.len() == MAX_UNSENT {
-            self.unsent.pop_front();
-        }
-        self.unsent.push_back(event);
-        self.send_unsent();
-    }
-
-    /// Tells what the next report replaces anyway.
-    fn tell_if_room(&self, event: Event) {
-        // A full queue is signaling's trouble, and a later report says as much.
-        let _ = self.events.try_send((self.id, event));
-    }
-
-    fn send_unsent(&mut self) {
-        while let Some(event) = self.unsent.pop_front() {
-            match self.events.try_reserve() {
-                Ok(permit) => permit.send((self.id, event)),
-                Err(_) => {
-                    self.unsent.push_front(event);
-                    return;
-                }
-            }
-        }
+        let _ = self.events.tell(event);
     }
 }

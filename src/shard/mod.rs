@@ -5,6 +5,7 @@
 mod ask;
 mod batch;
 pub mod cascade;
+mod events;
 mod peers;
 pub mod pipe;
 mod run;

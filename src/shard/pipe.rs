@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 
 use crate::id::{ShardId, TrackId};
-use crate::router::Feed;
+use crate::router::{Branch, Feed, Input};
 use crate::rtp::{Layer, LayerSet};
 
 /// Batches of media that may wait for a shard. When full, the batch is dropped and counted: the receiver is far behind, and
@@ -19,6 +19,17 @@ const CONTROL_DEPTH: usize = 4_096;
 pub enum Wish {
     Layers { track: TrackId, layers: LayerSet },
     Keyframe { track: TrackId, layer: Layer },
+}
+
+impl Wish {
+    /// As the router of the shard that hears it over `pipe` takes it.
+    pub fn into_input(self, pipe: ShardId) -> Input {
+        let branch = Branch::Pipe(pipe);
+        match self {
+            Self::Layers { track, layers } => Input::BranchInterest { branch, track, layers, have: Vec::new() },
+            Self::Keyframe { track, layer } => Input::BranchKeyframe { branch, track, layer },
+        }
+    }
 }
 
 /// A shard's end of all pipes.

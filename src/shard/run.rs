@@ -1,7 +1,6 @@
 //! The loop of a shard: what comes in, from the socket, TCP, pipes and signaling; what the router makes of it; and what goes
 //! out. Owns the glue between peers and router; decides nothing.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::events::Events;
 use super::peers::Peers;
 use super::pipe::{Pipes, Wish};
 use super::socket::{MediaSocket, ReadBuffers};
@@ -34,7 +34,6 @@ const MAX_UNSENT: usize = 65_536;
 const READS: usize = 8;
 
 pub(super) struct Shard {
-    id: ShardId,
     socket: MediaSocket,
     buffers: Option<ReadBuffers>,
     tcp: TcpConnections,
@@ -44,9 +43,7 @@ pub(super) struct Shard {
     pipes: Pipes,
     commands: mpsc::Receiver<Command>,
     inbox: mpsc::Receiver<Inbox>,
-    events: mpsc::Sender<(ShardId, Event)>,
-    /// Events that found no room and must not be lost.
-    unsent: VecDeque<Event>,
+    events: Events,
     peers: Peers,
     timers: Timers,
     router: Router,
@@ -74,7 +71,6 @@ enum Woken {
 impl Shard {
     pub(super) fn new(start: Start) -> io::Result<Self> {
         Ok(Self {
-            id: start.id,
             socket: MediaSocket::new(start.socket)?,
             buffers: None,
             tcp: TcpConnections::default(),
@@ -84,8 +80,7 @@ impl Shard {
             pipes: start.pipes,
             commands: start.commands,
             inbox: start.inbox,
-            events: start.events,
-            unsent: VecDeque::new(),
+            events: Events::new(start.id, start.events, MAX_UNSENT),
             peers: Peers::default(),
             timers: Timers::default(),
             router: Router::new(rand::random()),
@@ -135,7 +130,7 @@ impl Shard {
             }
             self.run_timers(now);
             self.flush_when_due(now);
-            self.send_unsent();
+            self.events.send();
         }
         self.close_all(Instant::now());
         Ok(())
@@ -361,12 +356,7 @@ impl Shard {
     }
 
     fn wish(&mut self, now: Instant, pipe: ShardId, wish: Wish) {
-        let branch = Branch::Pipe(pipe);
-        let input = match wish {
-            Wish::Layers { track, layers } => Input::BranchInterest { branch, track, layers, have: Vec::new() },
-            Wish::Keyframe { track, layer } => Input::BranchKeyframe { branch, track, layer },
-        };
-        self.route(now, input);
+        self.route(now, wish.into_input(pipe));
     }
 
     /// True when the shard is to stop.
@@ -557,32 +547,12 @@ impl Shard {
 
     /// Tells signaling what it must hear.
     fn tell(&mut self, event: Event) {
-        if self.unsent.len() == MAX_UNSENT {
-            // Signaling has been stuck for long; the oldest news is the least worth.
-            self.unsent.pop_front();
-            self.stats.dropped.queue_full += 1;
-        }
-        self.unsent.push_back(event);
-        self.send_unsent();
+        self.stats.dropped.queue_full += u64::from(!self.events.tell(event));
     }
 
     /// Tells what the next report replaces anyway.
     fn tell_if_room(&mut self, event: Event) {
-        if self.events.try_send((self.id, event)).is_err() {
-            self.stats.dropped.queue_full += 1;
-        }
-    }
-
-    fn send_unsent(&mut self) {
-        while let Some(event) = self.unsent.pop_front() {
-            match self.events.try_reserve() {
-                Ok(permit) => permit.send((self.id, event)),
-                Err(_) => {
-                    self.unsent.push_front(event);
-                    return;
-                }
-            }
-        }
+        self.stats.dropped.queue_full += u64::from(!self.events.tell_if_room(event));
     }
 
     fn snapshot(&self) -> ShardStats {
