@@ -31,9 +31,11 @@ pub use stun::ufrag_of;
 use crate::edge::media::Quality;
 use crate::edge::plan::{MediaPlan, Slot};
 use crate::id::{ShardId, TrackId};
+use crate::policy::layers::Budget;
 use crate::rtp::clock::{Epoch, NtpTime, SenderClock};
 use crate::rtp::rtcp::{self, Reports, Rtcp};
 use crate::rtp::{Layer, Packet};
+use crate::units::Bitrate;
 use downlink::Downlink;
 use event::{DropReason, Received};
 use transport::Transport;
@@ -81,6 +83,8 @@ pub enum PeerEvent {
     /// What happened below: routes, the handshake, data channels, the end.
     Transport(TransportEvent),
     Quality(Quality),
+    /// What the path to the member carries.
+    Budget(Budget),
 }
 
 /// Why a datagram or packet was dropped; each is counted.
@@ -210,6 +214,11 @@ impl Peer {
         if let Some(worst) = worst {
             self.loss_down = f32::from(worst) / 256.0;
         }
+    }
+
+    /// What the member's subscriptions would take if its path carried everything: the path is not probed for more.
+    pub fn demand(&mut self, now: Instant, rate: Bitrate) {
+        let _ = (now, rate);
     }
 
     /// Appends one sealed packet for a slot to `buf`; false when the slot can't carry it, and then nothing was appended.

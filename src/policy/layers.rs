@@ -33,6 +33,23 @@ pub struct Wish<'a> {
     pub priority: u8,
 }
 
+/// What a member may receive. Two figures, so that a layer is kept by one and a better one is begun by the other: an estimate that
+/// swings would otherwise switch layers with every swing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// What its path carries now: enough to keep what it gets.
+    pub now: Bitrate,
+    /// What its path has carried for a while: a layer that it does not get yet has to fit into this.
+    pub steady: Bitrate,
+}
+
+impl Budget {
+    /// One figure for both.
+    pub const fn fixed(rate: Bitrate) -> Self {
+        Self { now: rate, steady: rate }
+    }
+}
+
 /// What a wish gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {

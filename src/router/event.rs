@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::view::{StreamState, ViewItem};
 use crate::id::{LinkId, ShardId, Slot, TrackId};
+use crate::policy::layers::Budget;
 use crate::rtp::clock::SenderClock;
 use crate::rtp::rewrite::Rewritten;
 use crate::rtp::{Kind, Layer, LayerInfo, LayerSet, Packet};
@@ -77,7 +78,7 @@ pub enum Input {
     /// What a peer may receive at most.
     Budget {
         peer: PeerKey,
-        rate: Bitrate,
+        budget: Budget,
     },
     /// Whether packets reach a peer. Until this is said, they do.
     Connected {
@@ -173,6 +174,11 @@ pub enum Output {
         upstream: Upstream,
         track: TrackId,
         layers: LayerSet,
+    },
+    /// What all that a peer has on screen would take if its path carried everything; sent when it changes.
+    Demand {
+        peer: PeerKey,
+        rate: Bitrate,
     },
     StreamState {
         peer: PeerKey,

@@ -29,7 +29,7 @@ use rand::rngs::SmallRng;
 use rustc_hash::FxHashMap;
 
 use crate::id::{Slot, TrackId};
-use crate::policy::layers::{self, Target, Wish};
+use crate::policy::layers::{self, Budget, Target, Wish};
 use crate::rtp::clock::NtpTime;
 use crate::rtp::{Kind, Layer, LayerSet};
 use crate::units::{Bitrate, PixelHeight};
@@ -44,7 +44,7 @@ const REVIEW: Duration = Duration::from_millis(100);
 const REFRESH: Duration = Duration::from_millis(300);
 
 /// What a peer may receive before anybody says.
-const DEFAULT_BUDGET: Bitrate = Bitrate::mbps(20);
+const DEFAULT_BUDGET: Budget = Budget::fixed(Bitrate::mbps(20));
 
 /// The forwarding state of one shard.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct Router {
 #[derive(Debug)]
 struct PeerState {
     connected: bool,
-    budget: Bitrate,
+    budget: Budget,
     view: Option<FxHashMap<TrackId, ViewItem>>,
     slots: FxHashMap<Slot, EgressKey>,
 }
@@ -114,8 +114,8 @@ impl Router {
                 }
                 self.reallocate(now, peer, out);
             }
-            Input::Budget { peer, rate } => {
-                self.peer(peer).budget = rate;
+            Input::Budget { peer, budget } => {
+                self.peer(peer).budget = budget;
                 self.reallocate(now, peer, out);
             }
             Input::Connected { peer, connected } => self.connected(now, peer, connected, out),
@@ -264,7 +264,7 @@ impl Router {
             .map(|(_, item, offers)| Wish { offers, height: item.height, visible: item.visible, priority: item.priority })
             .collect();
         let mut targets = Vec::new();
-        layers::allocate(state.budget, &wishes, &mut targets);
+        layers::allocate(state.budget.now, &wishes, &mut targets);
         for ((key, _, offers), target) in video.iter().zip(targets) {
             let target = match target {
                 Target::Paused => None,

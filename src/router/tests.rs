@@ -117,7 +117,7 @@ impl Harness {
                 Output::Wanted { track, layers, .. } => self.wanted.push((track, layers)),
                 Output::StreamState { peer, state, .. } => self.states.push((peer, state)),
                 Output::Feed { feed, .. } => self.piped.push(feed),
-                Output::Levels { .. } => {}
+                Output::Levels { .. } | Output::Demand { .. } => {}
             }
         }
     }

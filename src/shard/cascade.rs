@@ -353,6 +353,7 @@ impl Cascade {
             router::Output::Forward { .. }
             | router::Output::Retransmit { .. }
             | router::Output::StreamState { .. }
+            | router::Output::Demand { .. }
             | router::Output::RequestKeyframe { upstream: Upstream::Peer(_), .. }
             | router::Output::Wanted { upstream: Upstream::Peer(_), .. } => {}
         }

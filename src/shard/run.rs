@@ -20,6 +20,7 @@ use super::{Inbox, Start};
 use crate::edge::media::{Command, Event, Origin, TrackSpec};
 use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, TransportEvent};
 use crate::id::{MemberId, ShardId};
+use crate::policy::layers::Budget;
 use crate::router::{Branch, Feed, Input, NewTrack, Output, PeerKey, Router, Upstream};
 use crate::rtp::clock::Epoch;
 use crate::units::Bitrate;
@@ -255,6 +256,7 @@ impl Shard {
                 self.route(now, Input::Nack { peer: key, slot, rtt, lost });
             }
             PeerEvent::KeyframeWanted { slot } => self.route(now, Input::KeyframeWanted { peer: key, slot }),
+            PeerEvent::Budget(budget) => self.route(now, Input::Budget { peer: key, budget }),
             PeerEvent::Quality(quality) => self.tell_if_room(Event::Quality { member, quality }),
             PeerEvent::Transport(event) => self.transport_event(now, key, event),
         }
@@ -325,6 +327,11 @@ impl Shard {
             Output::Wanted { upstream: Upstream::Pipe(pipe), track, layers } => {
                 self.pipes.wish(pipe, Wish::Layers { track, layers });
             }
+            Output::Demand { peer, rate } => {
+                if let Some(peer) = self.peers.get_mut(peer).and_then(|entry| entry.peer.as_mut()) {
+                    peer.demand(now, rate);
+                }
+            }
             Output::StreamState { peer, slot, track, state } => {
                 if let Some(member) = self.peers.get(peer).map(|entry| entry.member) {
                     self.tell(Event::StreamState { member, slot, track, state });
@@ -388,7 +395,7 @@ impl Shard {
                 }
                 let key = self.peers.insert(member, room);
                 self.route(now, Input::Connected { peer: key, connected: false });
-                self.route(now, Input::Budget { peer: key, rate: self.budget });
+                self.route(now, Input::Budget { peer: key, budget: Budget::fixed(self.budget) });
             }
             Command::Configure { member, plan } => {
                 let Some(key) = self.peers.of_member(member) else { return };
@@ -414,7 +421,9 @@ impl Shard {
             Command::Mute { track, muted } => self.route(now, Input::Muted { track, muted }),
             Command::Bind { member, slot, track } => self.for_peer(now, member, |peer| Input::Bind { peer, slot, track }),
             Command::View { member, items } => self.for_peer(now, member, |peer| Input::View { peer, items }),
-            Command::Budget { member, rate } => self.for_peer(now, member, |peer| Input::Budget { peer, rate }),
+            Command::Budget { member, rate } => {
+                self.for_peer(now, member, |peer| Input::Budget { peer, budget: Budget::fixed(rate) });
+            },
             // The cascade's shard only.
             Command::Room { .. } | Command::Drain => {}
             Command::Data { member, label, binary, payload } => {
