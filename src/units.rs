@@ -20,6 +20,12 @@ impl Bitrate {
         Self(mbps * 1_000_000)
     }
 
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// What is left after `other` is spent; never below zero.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {

@@ -75,6 +75,22 @@ pub fn available(offers: &[Offer], target: Layer) -> Layer {
     up_to.or_else(above).map_or(target, |index| Layer(index as u8))
 }
 
+/// What all that is visible would take if the member's path carried everything. A layer that did not fit on the way to here would
+/// not come for any budget, so the one below counts.
+pub fn demand(wishes: &[Wish<'_>]) -> Bitrate {
+    let rate = |wish: &Wish<'_>| {
+        let up_to = usize::from(wanted(wish.offers, wish.height).0) + 1;
+        let rates = wish.offers.iter().take(up_to).map(|offer| offer.rate);
+        rates.filter(|&rate| rate < Bitrate(u64::MAX)).max().unwrap_or_default()
+    };
+    wishes.iter().filter(|wish| wish.visible).map(rate).fold(Bitrate(0), Bitrate::plus)
+}
+
+/// Whether a demand differs from the one told before by so much that it is worth telling: a tenth.
+pub fn is_news(told: Bitrate, demand: Bitrate) -> bool {
+    told.0.abs_diff(demand.0) > told.0 / 10
+}
+
 /// Shares `budget` among the wishes; `targets` is filled in their order.
 pub fn allocate(budget: Bitrate, wishes: &[Wish<'_>], targets: &mut Vec<Target>) {
     targets.clear();
@@ -143,6 +159,18 @@ mod tests {
         assert_eq!(targets, [Target::Layer(Layer(0)); 3]);
         let targets = run(Bitrate(base.0 * 4), &wishes);
         assert_eq!(targets, [Target::Layer(Layer(1)), Target::Layer(Layer(0)), Target::Layer(Layer(0))]);
+    }
+
+    #[test]
+    fn the_demand_is_what_the_screen_calls_for_and_can_come() {
+        let mut offers = offers(&[180, 360, 720]);
+        let mut hidden = wish(&offers, 720, 0);
+        hidden.visible = false;
+        let all = [wish(&offers, 720, 0), wish(&offers, 180, 0), hidden];
+        assert_eq!(demand(&all), Bitrate::kbps(1_440 + 360));
+        offers[2].rate = Bitrate(u64::MAX);
+        assert_eq!(demand(&[wish(&offers, 720, 0)]), Bitrate::kbps(720), "the largest was shed on the way");
+        assert!(is_news(Bitrate(0), Bitrate(1)) && !is_news(Bitrate(1_000), Bitrate(1_090)));
     }
 
     #[test]

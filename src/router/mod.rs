@@ -66,6 +66,8 @@ struct PeerState {
     budget: Budget,
     view: Option<FxHashMap<TrackId, ViewItem>>,
     slots: FxHashMap<Slot, EgressKey>,
+    /// The demand that was told last.
+    demand: Bitrate,
 }
 
 impl Router {
@@ -147,7 +149,13 @@ impl Router {
     }
 
     fn peer(&mut self, peer: PeerKey) -> &mut PeerState {
-        let new = || PeerState { connected: true, budget: DEFAULT_BUDGET, view: None, slots: FxHashMap::default() };
+        let new = || PeerState {
+            connected: true,
+            budget: DEFAULT_BUDGET,
+            view: None,
+            slots: FxHashMap::default(),
+            demand: Bitrate(0),
+        };
         self.peers.entry(peer).or_insert_with(new)
     }
 
@@ -263,6 +271,8 @@ impl Router {
             .iter()
             .map(|(_, item, offers)| Wish { offers, height: item.height, visible: item.visible, priority: item.priority })
             .collect();
+        let voices = audio.iter().filter_map(|key| self.tracks.get(&self.egresses.get(*key)?.track?));
+        let demand = layers::demand(&wishes).plus(voices.map(Track::audio_rate).fold(Bitrate(0), Bitrate::plus));
         let mut targets = Vec::new();
         layers::allocate(state.budget.now, &wishes, &mut targets);
         for ((key, _, offers), target) in video.iter().zip(targets) {
@@ -274,6 +284,12 @@ impl Router {
         }
         for key in audio {
             self.aim(now, key, Some(Layer(0)), Some(Layer(0)), out);
+        }
+        if let Some(state) = self.peers.get_mut(&peer)
+            && layers::is_news(state.demand, demand)
+        {
+            state.demand = demand;
+            out.push(Output::Demand { peer, rate: demand });
         }
     }
 

@@ -49,6 +49,7 @@ struct Harness {
     states: Vec<(PeerKey, StreamState)>,
     piped: Vec<Feed>,
     wishes: Vec<(TrackId, LayerSet)>,
+    demands: Vec<(PeerKey, Bitrate)>,
 }
 
 impl Harness {
@@ -66,6 +67,7 @@ impl Harness {
             states: Vec::new(),
             piped: Vec::new(),
             wishes: Vec::new(),
+            demands: Vec::new(),
         }
     }
 
@@ -117,7 +119,8 @@ impl Harness {
                 Output::Wanted { track, layers, .. } => self.wanted.push((track, layers)),
                 Output::StreamState { peer, state, .. } => self.states.push((peer, state)),
                 Output::Feed { feed, .. } => self.piped.push(feed),
-                Output::Levels { .. } | Output::Demand { .. } => {}
+                Output::Demand { peer, rate } => self.demands.push((peer, rate)),
+                Output::Levels { .. } => {}
             }
         }
     }
@@ -335,6 +338,24 @@ fn the_publisher_hears_which_layers_anybody_watches() {
     h.input(Input::PeerGone { peer: PeerKey(1) });
     h.play(VIDEO, &[2], 180);
     assert_eq!(h.wanted.last(), Some(&(VIDEO, LayerSet::EMPTY)));
+}
+
+#[test]
+fn what_the_screen_would_take_is_told_whatever_the_budget() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 3, Upstream::Peer(PUBLISHER));
+    h.publish(AUDIO, Kind::Audio, 1, Upstream::Peer(PUBLISHER));
+    h.input(Input::Budget { peer: PeerKey(1), budget: Budget::fixed(Bitrate::kbps(120)) });
+    h.bind(1, Some(VIDEO));
+    h.input(Input::Bind { peer: PeerKey(1), slot: Slot(1), track: Some(AUDIO) });
+    h.view(1, VIDEO, 720);
+    let told = |h: &Harness| h.demands.last().expect("it is told").1;
+    assert!(told(&h) > Bitrate::kbps(400), "the largest layer and a voice: {}", told(&h));
+    h.view(1, VIDEO, 180);
+    assert!(told(&h) < Bitrate::kbps(200), "{}", told(&h));
+    let before = h.demands.len();
+    h.view(1, VIDEO, 180);
+    assert_eq!(h.demands.len(), before, "and only when it changes");
 }
 
 #[test]

@@ -43,6 +43,12 @@ const SHED_HOLD: (Duration, Duration) = (Duration::from_secs(8), Duration::from_
 /// it may still come, from the publisher or over a link; longer has receivers wait, who give up after seconds only.
 const HOLE: Duration = Duration::from_millis(400);
 
+/// What a voice takes that was not measured yet, headers included.
+const VOICE: Bitrate = Bitrate::kbps(64);
+
+/// What each packet takes beside its payload: headers of IP, UDP and RTP, extensions, the tag.
+const OVERHEAD: usize = 64;
+
 /// The lowest layer's height where the publisher told none; each further one doubles it.
 const ASSUMED_HEIGHT: u32 = 180;
 
@@ -148,6 +154,12 @@ impl Track {
         self.layers.iter().enumerate().map(offer).collect()
     }
 
+    /// What a voice takes: measured while it sends, and what one usually takes for one that is silent and may speak.
+    pub(super) fn audio_rate(&self) -> Bitrate {
+        let measured = self.layers.first().filter(|layer| layer.flows).and_then(|layer| layer.rate.measured());
+        if self.muted { Bitrate(0) } else { measured.unwrap_or(VOICE) }
+    }
+
     /// Which layers the branches want.
     pub(super) fn branch_interest(&self) -> LayerSet {
         let wanted = self.layers.iter().enumerate().filter(|(_, layer)| !layer.branches.is_empty());
@@ -183,7 +195,7 @@ impl LayerState {
     pub(super) fn record(&mut self, now: Instant, bytes: usize) -> bool {
         self.last_packet = Some(now);
         self.since.get_or_insert(now);
-        self.rate.record(now, bytes);
+        self.rate.record(now, bytes + OVERHEAD);
         !std::mem::replace(&mut self.flows, true)
     }
 

@@ -423,7 +423,7 @@ impl Shard {
             Command::View { member, items } => self.for_peer(now, member, |peer| Input::View { peer, items }),
             Command::Budget { member, rate } => {
                 self.for_peer(now, member, |peer| Input::Budget { peer, budget: Budget::fixed(rate) });
-            },
+            }
             // The cascade's shard only.
             Command::Room { .. } | Command::Drain => {}
             Command::Data { member, label, binary, payload } => {
