@@ -4,10 +4,11 @@
 import { socketUrl } from "./edges.js";
 import { WeirError } from "./errors.js";
 import { Media } from "./media.js";
-import { LocalMember, Member, RemoteTrack } from "./members.js";
+import { LocalMember } from "./members.js";
 import { Move } from "./move.js";
 import { Pictures } from "./pictures.js";
 import { Publisher } from "./publisher.js";
+import { Roster } from "./roster.js";
 import { Signal } from "./signal.js";
 import { Speaker } from "./speaker.js";
 import { Stats } from "./stats.js";
@@ -38,6 +39,7 @@ export class Room extends EventTarget {
     for (const signal of [this.#signal, this.#move?.signal]) signal?.send({ t: "view", items });
   });
   #pictures = new Pictures();
+  #roster;
   /** The session at the next edge, while media come up there. @type {Move | null} */
   #move = null;
   /** @type {{ resolve: () => void, reject: (error: Error) => void } | null} */
@@ -50,12 +52,8 @@ export class Room extends EventTarget {
   state = "idle";
   name = "";
   local = new LocalMember();
-  /** @type {Map<string, Member>} */
-  members = new Map();
   /** @type {Chat[]} */
   chat = [];
-  /** @type {import("../weir-protocol.js").Speaker[]} */
-  speakers = [];
   /** @type {import("../weir-protocol.js").Edge | null} */
   edge = null;
   /** @type {readonly import("../weir-protocol.js").EdgeAddress[]} */
@@ -68,6 +66,12 @@ export class Room extends EventTarget {
     super();
     this.#options = options;
     this.#signal = this.#newSignal(options.url ?? defaultUrl(), this.#signalHandlers());
+    this.#roster = new Roster(this.local, {
+      mediaOf: (id) => this.#media?.mediaOf(id) ?? null,
+      show: (id, media, hold) => this.#pictures.show(id, media, hold),
+      tell: (type, detail) => this.#tell(type, detail),
+      changed: () => this.#changed(),
+    });
     this.#publisher = new Publisher(this.local, {
       media: () => this.#connection(),
       request: (body) => this.#signal.request(body),
@@ -137,6 +141,14 @@ export class Room extends EventTarget {
 
   /** After a refusal the application's token gets one more chance. */
   #askedAgain = false;
+
+  get members() {
+    return this.#roster.members;
+  }
+
+  get speakers() {
+    return this.#roster.speakers;
+  }
 
   get mediaState() {
     return this.#media?.state ?? "new";
@@ -300,7 +312,7 @@ export class Room extends EventTarget {
       media.connection,
       (mid) => media.trackAt(mid),
       (mid) => media.sentAt(mid),
-      (id) => this.#remoteTrack(id)?.track.rid ?? null,
+      (id) => this.#roster.find(id)?.track.rid ?? null,
     );
   }
 
@@ -319,7 +331,7 @@ export class Room extends EventTarget {
     this.#introduced(welcome);
     if (fresh) this.#renewMedia(welcome);
     else this.#media?.setIceServers(rtcServers(welcome.ice_servers));
-    this.#reconcile(welcome.peers);
+    this.#roster.reconcile(welcome.peers, { patient: fresh });
     for (const message of welcome.chat) this.#addChat(message);
     if (fresh) this.#publisher.republish();
     else this.#media?.resumed();
@@ -361,7 +373,7 @@ export class Room extends EventTarget {
     this.#media?.close();
     this.#speaker.clear();
     // The same tracks are about to come from another edge: their last pictures stay until then.
-    for (const { tracks } of this.members.values()) for (const track of tracks.values()) this.#setMedia(track, null, true);
+    for (const track of this.#roster.tracks()) this.#roster.bind(track, null, true);
     this.#media = this.#newMedia(welcome, this.#signal, this.#mediaHandlers());
   }
 
@@ -385,8 +397,8 @@ export class Room extends EventTarget {
   #mediaHandlers() {
     return {
       onBound: (id, _mid, media) => {
-        const found = this.#remoteTrack(id);
-        if (found) this.#setMedia(found.track, media);
+        const found = this.#roster.find(id);
+        if (found) this.#roster.bind(found.track, media);
       },
       onAudioSlot: (media, mid) => this.#speaker.add(media, mid),
       onState: (state) => {
@@ -431,9 +443,9 @@ export class Room extends EventTarget {
 
   /** Tracks whose picture is shown and moves. */
   #moving() {
-    const all = [...this.members.values()].flatMap(({ tracks }) => [...tracks.values()]);
-    const moves = (/** @type {RemoteTrack} */ { id, kind, muted, media, streaming }) => kind === "video" && !muted && media !== null && streaming !== "paused" && this.#pictures.shows(id);
-    return all.filter(moves).map(({ id }) => id);
+    const moves = (/** @type {import("./members.js").RemoteTrack} */ { id, kind, muted, media, streaming }) =>
+      kind === "video" && !muted && media !== null && streaming !== "paused" && this.#pictures.shows(id);
+    return this.#roster.tracks().filter(moves).map(({ id }) => id);
   }
 
   /** The new session takes over. @param {Move} move */
@@ -448,10 +460,10 @@ export class Room extends EventTarget {
     Object.assign(move.signalHandlers, this.#signalHandlers());
     Object.assign(move.mediaHandlers, this.#mediaHandlers());
     this.#introduced(welcome);
-    this.#reconcile(welcome.peers);
+    this.#roster.reconcile(welcome.peers, { patient: true });
     for (const message of welcome.chat) this.#addChat(message);
     for (const message of move.heard) this.#hear(message);
-    for (const { tracks } of this.members.values()) for (const track of tracks.values()) this.#setMedia(track, media.mediaOf(track.id), true);
+    for (const track of this.#roster.tracks()) this.#roster.bind(track, media.mediaOf(track.id), true);
     this.#speaker.clear();
     for (const voice of move.voices) this.#speaker.add(voice.media, voice.mid);
     this.#publisher.adopt(move.published);
@@ -467,30 +479,26 @@ export class Room extends EventTarget {
     if (this.#media?.hear(message)) return;
     switch (message.t) {
       case "peer_joined":
-        return this.#joined(message.peer);
+        return this.#roster.joined(message.peer);
       case "peer_left":
-        return this.#left(message.pid, message.reason);
+        return this.#roster.left(message.pid, message.reason);
       case "peer_updated":
-        return this.#updated(message);
-      case "track_added": {
-        const member = this.members.get(message.pid);
-        return member && this.#addTrack(member, message.track);
-      }
-      case "track_removed": {
-        const member = this.members.get(message.pid);
-        return member && this.#removeTrack(member, message.track);
-      }
+        return this.#roster.updated(message);
+      case "track_added":
+        return this.#roster.trackAdded(message.pid, message.track);
+      case "track_removed":
+        return this.#roster.trackRemoved(message.pid, message.track);
       case "track_muted":
-        return this.#muted(message.pid, message.track, message.muted);
+        return this.#roster.muted(message.pid, message.track, message.muted);
       case "stream_state": {
-        const found = this.#remoteTrack(message.track);
+        const found = this.#roster.find(message.track);
         if (!found) return;
         found.track.streaming = message.state;
         found.track.rid = message.rid;
         return this.#tell("streamstate", { track: found.track });
       }
       case "path": {
-        const found = this.#remoteTrack(message.track);
+        const found = this.#roster.find(message.track);
         if (!found) return;
         found.track.path = message.nodes;
         return this.#tell("path", { track: found.track });
@@ -501,13 +509,9 @@ export class Room extends EventTarget {
       case "migrate":
         return this.#migrate(message.url, message.deadline_ms);
       case "speakers":
-        return this.#spoke(message.speakers);
+        return this.#roster.spoke(message.speakers);
       case "quality":
-        for (const quality of message.peers) {
-          const member = quality.pid === this.local.pid ? this.local : this.members.get(quality.pid);
-          if (member) member.quality = quality;
-        }
-        return this.#tell("quality", { peers: message.peers });
+        return this.#roster.rated(message.peers);
       case "chat":
         return this.#addChat(message);
       case "react":
@@ -527,125 +531,12 @@ export class Room extends EventTarget {
     }
   }
 
-  /** Makes the records what a snapshot says, and tells the differences. @param {import("../weir-protocol.js").Peer[]} peers */
-  #reconcile(peers) {
-    const present = new Set(peers.map(({ pid }) => pid));
-    for (const pid of [...this.members.keys()]) if (!present.has(pid)) this.#left(pid, "timed_out");
-    for (const peer of peers) {
-      const member = this.members.get(peer.pid);
-      if (!member) {
-        this.#joined(peer);
-        continue;
-      }
-      this.#updated({ pid: peer.pid, name: peer.name, attrs: peer.attrs, hand: peer.hand, away: peer.away });
-      const published = new Set(peer.tracks.map(({ id }) => id));
-      for (const id of [...member.tracks.keys()]) if (!published.has(id)) this.#removeTrack(member, id);
-      for (const track of peer.tracks) {
-        if (member.tracks.has(track.id)) this.#muted(peer.pid, track.id, track.muted);
-        else this.#addTrack(member, track);
-      }
-    }
-  }
-
-  /** @param {import("../weir-protocol.js").Peer} peer */
-  #joined(peer) {
-    // One's own session at the edge before, or after, a move is not somebody else.
-    if (peer.identity === this.local.identity || this.members.has(peer.pid)) return;
-    const { tracks } = peer;
-    const member = new Member({ ...peer, tracks: [] });
-    this.members.set(peer.pid, member);
-    this.#tell("memberjoined", { member });
-    for (const track of tracks) this.#addTrack(member, track);
-  }
-
-  /** @param {string} pid @param {import("../weir-protocol.js").LeaveReason} reason */
-  #left(pid, reason) {
-    const member = this.members.get(pid);
-    if (!member) return;
-    for (const id of [...member.tracks.keys()]) this.#removeTrack(member, id);
-    this.members.delete(pid);
-    this.speakers = this.speakers.filter((speaker) => speaker.pid !== pid);
-    this.#tell("memberleft", { member, reason });
-  }
-
-  /** @param {Omit<Extract<ServerMessage, { t: "peer_updated" }>, "t">} update */
-  #updated({ pid, name, attrs, hand, away }) {
-    if (pid === this.local.pid) {
-      this.local.name = name;
-      this.local.hand = hand;
-      return this.#changed();
-    }
-    const member = this.members.get(pid);
-    if (!member) return;
-    Object.assign(member, { name, attrs, hand, away });
-    this.#tell("memberupdated", { member });
-  }
-
-  /** @param {Member} member @param {import("../weir-protocol.js").Track} published */
-  #addTrack(member, published) {
-    if (member.tracks.has(published.id)) return;
-    const track = new RemoteTrack(member.pid, published);
-    track.media = this.#media?.mediaOf(track.id) ?? null;
-    member.tracks.set(track.id, track);
-    this.#tell("trackadded", { track, member });
-  }
-
-  /** @param {Member} member @param {string} id */
-  #removeTrack(member, id) {
-    const track = member.tracks.get(id);
-    if (!track) return;
-    member.tracks.delete(id);
-    // Whoever moves to another edge publishes anew: the last picture stays for the one that follows.
-    this.#setMedia(track, null, true);
-    this.#tell("trackremoved", { track, member });
-  }
-
-  /** @param {string} pid @param {string} id @param {boolean} muted */
-  #muted(pid, id, muted) {
-    const member = this.members.get(pid);
-    const track = member?.tracks.get(id);
-    if (!member || !track || track.muted === muted) return;
-    track.muted = muted;
-    this.#tell("trackmuted", { track, member });
-  }
-
-  /** @param {import("../weir-protocol.js").Speaker[]} speakers */
-  #spoke(speakers) {
-    for (const { pid } of this.speakers) this.#setLevel(pid, 0);
-    for (const { pid, level } of speakers) this.#setLevel(pid, level);
-    this.speakers = speakers;
-    this.#tell("speakers", { speakers });
-  }
-
-  /** @param {string} pid @param {number} level */
-  #setLevel(pid, level) {
-    const member = pid === this.local.pid ? this.local : this.members.get(pid);
-    if (member) member.level = level;
-  }
-
   /** @param {Chat} message */
   #addChat({ id, cid, from, name, to, text, at }) {
     if (this.chat.some((known) => known.id === id)) return;
     const message = { id, cid, from, name, to, text, at };
     this.chat = [...this.chat.slice(1 - CHAT_MOST), message];
     this.#tell("chat", { message });
-  }
-
-  /** @param {string} id */
-  #remoteTrack(id) {
-    for (const member of this.members.values()) {
-      const track = member.tracks.get(id);
-      if (track) return { member, track };
-    }
-    return null;
-  }
-
-  /** @param {RemoteTrack} track @param {MediaStreamTrack | null} media @param {boolean} [hold] Keep the last picture for a while. */
-  #setMedia(track, media, hold = false) {
-    if (track.media === media) return;
-    track.media = media;
-    this.#pictures.show(track.id, media, hold);
-    this.#tell("trackbound", { track });
   }
 
   // ---- state and events ----
@@ -665,6 +556,7 @@ export class Room extends EventTarget {
     this.#speaker.clear();
     this.#view.close();
     this.#pictures.close();
+    this.#roster.close();
     this.#enter("closed");
     this.#joining?.reject(error);
     this.#joining = null;
