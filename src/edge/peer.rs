@@ -31,9 +31,12 @@ pub use stun::ufrag_of;
 use crate::edge::media::Quality;
 use crate::edge::plan::{MediaPlan, Slot};
 use crate::id::{ShardId, TrackId};
+use crate::policy::bandwidth::Estimator;
 use crate::policy::layers::Budget;
 use crate::rtp::clock::{Epoch, NtpTime, SenderClock};
+use crate::rtp::rtcp::transport::TransportFeedback;
 use crate::rtp::rtcp::{self, Reports, Rtcp};
+use crate::rtp::twcc::Outcome;
 use crate::rtp::{Layer, Packet};
 use crate::units::Bitrate;
 use downlink::Downlink;
@@ -43,6 +46,9 @@ use uplink::Uplink;
 
 /// The round trip that is assumed until a report tells it.
 const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+/// What a member may receive before anybody says.
+const DEFAULT_CAP: Bitrate = Bitrate::mbps(20);
 
 /// How often the member's quality is told.
 const QUALITY_EVERY: Duration = Duration::from_secs(2);
@@ -106,6 +112,7 @@ pub struct Peer {
     transport: Transport,
     uplink: Uplink,
     downlink: Downlink,
+    bandwidth: Estimator,
     rtt: Option<Duration>,
     loss_down: f32,
     quality_at: Instant,
@@ -113,6 +120,7 @@ pub struct Peer {
     rtcp: Vec<u8>,
     /// Reused from call to call.
     transport_events: Vec<TransportEvent>,
+    outcomes: Vec<Outcome>,
 }
 
 impl Peer {
@@ -123,11 +131,13 @@ impl Peer {
             transport: Transport::new(now, certificate, &plan.ice, &plan.dtls, plan.sctp.as_ref()),
             uplink: Uplink::new(now, plan, ssrc),
             downlink: Downlink::new(now, plan),
+            bandwidth: Estimator::new(now, DEFAULT_CAP, plan.extensions.transport_cc.is_some()),
             rtt: None,
             loss_down: 0.0,
             quality_at: now + QUALITY_EVERY,
             rtcp: Vec::new(),
             transport_events: Vec::new(),
+            outcomes: Vec::new(),
         }
     }
 
@@ -192,13 +202,20 @@ impl Peer {
                     let slots = requests.iter().filter_map(|(media, _)| self.downlink.slot_of(media));
                     out.extend(slots.map(|slot| PeerEvent::KeyframeWanted { slot }));
                 }
-                Rtcp::TransportFeedback(feedback) => self.downlink.sent.feedback(now, &feedback, |_| {}),
+                Rtcp::TransportFeedback(feedback) => self.transport_feedback(now, &feedback),
                 // Browsers say goodbye for a layer that is switched off, and go on with the same SSRC and numbering when it is
                 // switched on again, without its mid and rid: what is known of it stays, until another takes its place.
                 Rtcp::Goodbye { .. } | Rtcp::Remb { .. } | Rtcp::Other => {}
             }
         }
         Ok(())
+    }
+
+    fn transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        self.outcomes.clear();
+        let outcomes = &mut self.outcomes;
+        let heard = self.downlink.sent.feedback(now, feedback, |outcome| outcomes.push(outcome));
+        self.bandwidth.feedback(now, &self.outcomes, heard);
     }
 
     /// What the member says of the streams it receives.
@@ -211,6 +228,9 @@ impl Peer {
                 self.rtt = Some(self.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
             }
         }
+        if let Some(rtt) = self.rtt {
+            self.bandwidth.set_round_trip(rtt);
+        }
         if let Some(worst) = worst {
             self.loss_down = f32::from(worst) / 256.0;
         }
@@ -218,7 +238,12 @@ impl Peer {
 
     /// What the member's subscriptions would take if its path carried everything: the path is not probed for more.
     pub fn demand(&mut self, now: Instant, rate: Bitrate) {
-        let _ = (now, rate);
+        self.bandwidth.set_demand(now, rate);
+    }
+
+    /// What the path to the member carries, once that is known.
+    pub fn estimate(&self, now: Instant) -> Option<Bitrate> {
+        self.transport.is_connected().then(|| self.bandwidth.rate(now))
     }
 
     /// Appends one sealed packet for a slot to `buf`; false when the slot can't carry it, and then nothing was appended.

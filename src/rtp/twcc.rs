@@ -1,10 +1,14 @@
 //! Transport-wide feedback, both ends: [`Arrivals`] notes what a peer's packets brought and reports it, [`SentLog`] numbers
 //! what we send and learns from the peer's reports what came of it. Estimating bandwidth is not done here; it is fed here.
 
+mod sent;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::rtcp::transport::{self, TransportFeedback};
+pub use sent::{Heard, Outcome, SentLog};
+
+use super::rtcp::transport;
 use super::sequence::{MAX_DROPOUT, Unwrapper, distance16};
 
 /// How long after the first unreported packet a report goes out. Raising it saves packets and makes the sender slower to
@@ -16,12 +20,6 @@ const MAX_REPORTED: usize = 400;
 const REMEMBERED: usize = 512;
 /// How many are kept if nobody takes the reports.
 const MAX_KEPT: u64 = 8_192;
-/// How many sent packets are remembered.
-const MAX_SENT: usize = 4_096;
-/// What rates and loss are taken over.
-const WINDOW: Duration = Duration::from_millis(1_000);
-/// How many reports the window holds at most.
-const MAX_SAMPLES: usize = 64;
 
 /// When packets of a peer arrived, by their transport-wide numbers.
 #[derive(Debug, Default)]
@@ -92,133 +90,6 @@ impl Arrivals {
 
     fn pending(&self) -> usize {
         (self.first + self.times.len() as u64 - self.reported) as usize
-    }
-}
-
-/// What became of one packet that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    pub sent: Instant,
-    pub size: u16,
-    /// In microseconds of the receiver's clock; `None` if it was lost.
-    pub arrival: Option<i64>,
-}
-
-/// The numbered packets on their way to one peer.
-#[derive(Debug)]
-pub struct SentLog {
-    epoch: Instant,
-    packets: VecDeque<Flight>,
-    /// Number of the front.
-    first: u64,
-    samples: VecDeque<Sample>,
-}
-
-/// One packet, in eight bytes: there is one for each packet and subscriber.
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    /// Since the epoch, in units of 2^-4 ms; wraps after three days.
-    sent: u32,
-    size: u16,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Unknown,
-    Lost,
-    Arrived,
-}
-
-/// What one report said.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    at: Instant,
-    arrived: u32,
-    lost: u32,
-    bytes: u64,
-}
-
-impl SentLog {
-    /// `now` is the time that the packets' are counted from.
-    pub const fn new(now: Instant) -> Self {
-        Self { epoch: now, packets: VecDeque::new(), first: Unwrapper::BASE, samples: VecDeque::new() }
-    }
-
-    /// A packet of `size` bytes is sent: its number.
-    pub fn sent(&mut self, now: Instant, size: usize) -> u16 {
-        if self.packets.len() == MAX_SENT {
-            self.packets.pop_front();
-            self.first += 1;
-        }
-        let seq = self.first + self.packets.len() as u64;
-        let sent = self.units(now);
-        self.packets.push_back(Flight { sent, size: size.min(usize::from(u16::MAX)) as u16, state: State::Unknown });
-        seq as u16
-    }
-
-    /// The peer reported. `outcome` hears of each packet once: when it arrived, or when it is first said to be lost; one
-    /// that was reordered may be lost first and arrive later.
-    pub fn feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>, mut outcome: impl FnMut(Outcome)) {
-        let mut sample = Sample { at: now, arrived: 0, lost: 0, bytes: 0 };
-        let end = self.first + self.packets.len() as u64;
-        let (epoch, now_units) = (self.epoch, self.units(now));
-        // A report speaks of the past: its base is the nearest number below the next one.
-        let back = u64::from((end as u16).wrapping_sub(feedback.base));
-        let Some(base) = end.checked_sub(back) else { return };
-        for (offset, (_, arrival)) in (0u64..).zip(feedback.packets()) {
-            let seq = base + offset;
-            if seq >= end {
-                break;
-            }
-            let Some(index) = seq.checked_sub(self.first) else { continue };
-            let Some(flight) = self.packets.get_mut(index as usize) else { continue };
-            match (arrival, flight.state) {
-                (Some(_), State::Unknown | State::Lost) => {
-                    sample.arrived += 1;
-                    sample.bytes += u64::from(flight.size);
-                    flight.state = State::Arrived;
-                }
-                (None, State::Unknown) => {
-                    sample.lost += 1;
-                    flight.state = State::Lost;
-                }
-                (None, State::Lost) | (_, State::Arrived) => continue,
-            }
-            let age = Duration::from_micros(u64::from(now_units.wrapping_sub(flight.sent)) * 125 / 2);
-            outcome(Outcome { sent: now.checked_sub(age).unwrap_or(epoch), size: flight.size, arrival });
-        }
-        if self.samples.len() == MAX_SAMPLES {
-            self.samples.pop_front();
-        }
-        self.samples.push_back(sample);
-        while self.samples.front().is_some_and(|oldest| now.saturating_duration_since(oldest.at) > WINDOW) {
-            self.samples.pop_front();
-        }
-    }
-
-    /// The share of packets lost of late, of 1. `None` when nothing was reported of late.
-    pub fn loss(&self, now: Instant) -> Option<f32> {
-        let (arrived, lost) = self.recent(now).fold((0, 0), |(a, l), sample| (a + sample.arrived, l + sample.lost));
-        (arrived + lost > 0).then(|| lost as f32 / (arrived + lost) as f32)
-    }
-
-    /// What arrives at the peer, of late. `None` when nothing was reported of late.
-    pub fn acked(&self, now: Instant) -> Option<crate::units::Bitrate> {
-        // The oldest report speaks of time before the window: it only marks where the rest begin.
-        let mut recent = self.recent(now);
-        let start = recent.next()?.at;
-        let (bytes, end) = recent.fold((0, start), |(bytes, _), sample| (bytes + sample.bytes, sample.at));
-        let span = (end - start).as_micros() as u64;
-        (span > 0).then(|| crate::units::Bitrate(bytes * 8 * 1_000_000 / span))
-    }
-
-    fn recent(&self, now: Instant) -> impl Iterator<Item = &Sample> {
-        self.samples.iter().skip_while(move |sample| now.saturating_duration_since(sample.at) > WINDOW)
-    }
-
-    fn units(&self, now: Instant) -> u32 {
-        (now.saturating_duration_since(self.epoch).as_micros() * 2 / 125) as u32
     }
 }
 
@@ -314,6 +185,35 @@ mod tests {
             (sent - 10_000).abs() <= 70
         }));
         assert_eq!((log.loss(now + ms(5_000)), log.acked(now + ms(5_000))), (None, None));
+    }
+
+    #[test]
+    fn the_log_knows_what_is_on_its_way_and_what_was_passed_over() {
+        let start = Instant::now();
+        let (mut log, mut arrivals) = (SentLog::new(start), Arrivals::default());
+        let mut report = |log: &mut SentLog, seqs: std::ops::Range<u64>| {
+            for _ in seqs.clone() {
+                let seq = log.sent(start, 100);
+                arrivals.record(seq, start);
+            }
+            let mut buf = Vec::new();
+            assert!(arrivals.feedback(start + ms(200), 1, 2, &mut buf));
+            buf
+        };
+        let hear = |log: &mut SentLog, buf: &[u8]| {
+            let Some(Ok(Rtcp::TransportFeedback(feedback))) = parse(buf).next() else { panic!() };
+            let mut probes = Vec::new();
+            let heard = log.feedback(start + ms(200), &feedback, |outcome| probes.push(outcome.probe));
+            (heard.passed_over, log.in_flight(), probes)
+        };
+        let first = report(&mut log, 0..3);
+        assert_eq!(log.in_flight(), 300);
+        assert_eq!(hear(&mut log, &first), (0, 0, vec![0; 3]));
+        let _lost = report(&mut log, 3..5);
+        log.probe(7);
+        let third = report(&mut log, 5..6);
+        assert_eq!(log.in_flight(), 300);
+        assert_eq!(hear(&mut log, &third), (200, 0, vec![7]));
     }
 
     proptest! {
