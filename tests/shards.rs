@@ -66,6 +66,7 @@ impl Node {
                 events: events.clone(),
                 gather: Duration::ZERO,
                 budget: Bitrate::mbps(20),
+                loudest: 3,
             };
             Shard { addr, commands, inbox, handle: shard::start(start).expect("a shard") }
         });

@@ -123,6 +123,7 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
         events,
         gather: options.gather,
         budget: Bitrate::mbps(100),
+        loudest: 3,
     })
     .expect("a shard");
     let drain = tokio::spawn(async move { while heard.recv().await.is_some() {} });

@@ -90,6 +90,9 @@ section! {
         gather_ms: u32 = 0,
         /// Video and audio sent to one member at most, in megabits per second.
         member_budget_mbps: u32 = 20,
+        /// Microphones of one room that are passed on at a time; two more where they spoke within the last seconds. Rooms with no
+        /// more than these are passed on whole. 0: always all.
+        loudest: u32 = 3,
         /// A room takes a further shard when its shards have this many of its members each.
         room_members_per_shard: u32 = 50,
     }
@@ -196,6 +199,7 @@ impl Config {
         }
         rule(media.gather_ms <= 20, "media.gather_ms", "at most 20: more delay than that is heard".into());
         rule(media.member_budget_mbps > 0, "media.member_budget_mbps", "must be at least 1".into());
+        rule(media.loudest <= 16, "media.loudest", "at most 16: nobody can listen to more; 0 passes all on".into());
         rule(media.room_members_per_shard > 0, "media.room_members_per_shard", "must be at least 1".into());
         for (key, limit) in [
             ("limits.rooms", self.limits.rooms),

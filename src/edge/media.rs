@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::plan::{MediaPlan, Slot};
 use crate::cluster::View;
 use crate::id::{MemberId, NodeId, RoomId, ShardId, TrackId};
+use crate::policy::speaker::Reading;
 pub use crate::router::{StreamState, ViewItem};
 use crate::rtp::{Kind, LayerInfo, LayerSet, Source};
 use crate::units::Bitrate;
@@ -125,9 +126,15 @@ pub enum Event {
         track: TrackId,
         state: StreamState,
     },
-    /// Loudness of the audio tracks published here, loudest first; 0 silent to 127.
+    /// Loudness of audio tracks that enter the node here, loudest first.
     Levels {
-        levels: Vec<(TrackId, u8)>,
+        levels: Vec<(TrackId, Reading)>,
+    },
+    /// Which microphones of a room a shard passes on to its members, of more than are.
+    Voices {
+        shard: ShardId,
+        room: RoomId,
+        tracks: Vec<TrackId>,
     },
     Quality {
         member: MemberId,

@@ -101,6 +101,7 @@ impl Node {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let epoch = Epoch { instant: Instant::now(), ntp: NtpTime::from_unix(unix) };
         let (events, heard) = mpsc::channel(EVENTS_DEPTH);
+        let loudest = usize::try_from(config.media.loudest).unwrap_or(usize::MAX);
         let (mut shards, mut commands) = (Vec::new(), Vec::new());
         let (mut threads, mut endpoints) = (Vec::new(), Vec::new());
         let count = if is_edge { config.media.shard_count() } else { 0 };
@@ -121,6 +122,7 @@ impl Node {
                 events: events.clone(),
                 gather: Duration::from_millis(config.media.gather_ms.into()),
                 budget: Bitrate::mbps(config.media.member_budget_mbps.into()),
+                loudest,
             })?);
             shards.push(inbox);
             commands.push(command);
@@ -144,6 +146,7 @@ impl Node {
                 socket: cascade.socket,
                 via: cascade.via,
                 epoch,
+                loudest,
                 pipes,
                 commands: commanded,
                 asks,

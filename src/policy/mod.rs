@@ -1,7 +1,8 @@
-//! Decisions, as plain data in and plain data out: which layer for whom, when to ask for a keyframe, who speaks. Pure: no
+//! Decisions, as plain data in and plain data out: which layer for whom, when to ask for a keyframe, who speaks and who is heard. Pure: no
 //! state of the router is known here; the router asks and obeys. One file per decision.
 
 pub mod bandwidth;
 pub mod keyframe;
 pub mod layers;
+pub mod loudest;
 pub mod speaker;

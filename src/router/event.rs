@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::view::{StreamState, ViewItem};
-use crate::id::{LinkId, ShardId, Slot, TrackId};
+use crate::id::{LinkId, RoomId, ShardId, Slot, TrackId};
 use crate::policy::layers::Budget;
+use crate::policy::speaker::Reading;
 use crate::rtp::clock::SenderClock;
 use crate::rtp::rewrite::Rewritten;
 use crate::rtp::{Kind, Layer, LayerInfo, LayerSet, Packet};
@@ -57,6 +58,11 @@ pub struct NewTrack {
 pub enum Input {
     // The room's state, told by signaling.
     TrackAdded(NewTrack),
+    /// An audio track is one of a room's microphones, of which only the loudest may be passed on.
+    Microphone {
+        track: TrackId,
+        room: RoomId,
+    },
     TrackRemoved {
         track: TrackId,
     },
@@ -186,9 +192,14 @@ pub enum Output {
         track: TrackId,
         state: StreamState,
     },
-    /// Loudness of the audio tracks that enter the node here, loudest first.
+    /// Loudness of audio tracks that enter the node here, loudest first.
     Levels {
-        levels: Vec<(TrackId, u8)>,
+        levels: Vec<(TrackId, Reading)>,
+    },
+    /// Which microphones of a room are passed on to the peers here, of more than are; told when one comes in.
+    Voices {
+        room: RoomId,
+        tracks: Vec<TrackId>,
     },
 }
 

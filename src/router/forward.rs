@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::Router;
+use super::audio::Pass;
 use super::egress::{EgressKey, State};
 use super::event::{Feed, Output, PeerKey, Upstream};
 use super::track::LayerState;
@@ -18,11 +19,9 @@ use crate::rtp::{Kind, Layer, Packet};
 impl Router {
     pub(super) fn packet(&mut self, now: Instant, id: TrackId, layer: Layer, packet: Arc<Packet>, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.get_mut(&id) else { return };
-        if let Some(level) = packet.ext.audio_level {
-            track.loudness.record(now, level);
-        }
         let simulcast = track.layers.len() > 1;
-        let starts = track.kind == Kind::Audio || packet.frame.starts_keyframe;
+        let audio = track.kind == Kind::Audio;
+        let starts = audio || packet.frame.starts_keyframe;
         let Some(state) = track.layer_mut(layer) else { return };
         // Two ways for a track carry the same packets while one takes over from the other.
         if state.history.get(packet.seq).is_some() {
@@ -30,12 +29,17 @@ impl Router {
         }
         let started = state.record(now, packet.payload.len());
         state.history.push(Arc::clone(&packet));
-        for &branch in &state.branches {
+        let pass = if audio { self.hear(now, id, &packet, out) } else { Pass::ALL };
+        let Some(state) = self.tracks.get_mut(&id).and_then(|track| track.layer_mut(layer)) else { return };
+        for &branch in state.branches.iter().filter(|_| pass.onward) {
             let feed = Feed::Packet { track: id, layer, stream: state.stream, packet: Arc::clone(&packet) };
             out.push(Output::Feed { branch, feed });
         }
         if starts {
             state.need.clear();
+        }
+        if !pass.here {
+            return;
         }
         // The list is taken out while egresses change, and the layers' lists with them.
         let sinks = std::mem::take(&mut state.sinks);
@@ -58,8 +62,10 @@ impl Router {
             }
         }
         state.sinks = sinks;
+        // A voice that was bound while it began to speak is heard from there.
+        let first = if audio && !switched.is_empty() { self.beginning(now, id, &packet) } else { packet };
         for key in switched {
-            self.switch(now, id, layer, key, &packet, out);
+            self.switch(now, id, layer, key, &first, out);
         }
         if started && simulcast {
             self.reallocate_all(now, id, out);
@@ -67,7 +73,7 @@ impl Router {
     }
 
     /// Starts an egress on `layer` with a keyframe's first packet, unless the timestamps can't be mapped yet.
-    fn switch(&mut self, now: Instant, id: TrackId, layer: Layer, key: EgressKey, packet: &Packet, out: &mut Vec<Output>) {
+    pub(super) fn switch(&mut self, now: Instant, id: TrackId, layer: Layer, key: EgressKey, packet: &Packet, out: &mut Vec<Output>) {
         let (Some(track), Some(egress)) = (self.tracks.get(&id), self.egresses.get_mut(key)) else { return };
         let Some(new) = track.layer(layer) else { return };
         let before = egress.rewriter.current().map(|(stream, _)| stream);

@@ -9,6 +9,7 @@
 //!           └─────────────────────────────────┘  Output::RequestKeyframe, Output::Wanted ──▶ upstream
 //! ```
 
+mod audio;
 mod branch;
 mod egress;
 mod event;
@@ -17,8 +18,11 @@ mod track;
 mod view;
 
 #[cfg(test)]
+mod audio_tests;
+#[cfg(test)]
 mod tests;
 
+pub use audio::Ingress;
 pub use event::{Branch, Feed, Have, Input, NewTrack, Output, PeerKey, Upstream};
 pub use view::{StreamState, ViewItem};
 
@@ -28,19 +32,20 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rustc_hash::FxHashMap;
 
-use crate::id::{Slot, TrackId};
+use crate::id::{RoomId, Slot, TrackId};
 use crate::policy::layers::{self, Budget, Target, Wish};
 use crate::rtp::clock::NtpTime;
 use crate::rtp::{Kind, Layer, LayerSet};
 use crate::units::{Bitrate, PixelHeight};
+use audio::{Choice, Microphones};
 use egress::{Egress, EgressKey, Egresses, State};
 use track::Track;
 
-/// How often levels are looked at: needs for keyframes, layers that stopped, wishes that ended. Longer delays a repeated
+/// How often levels are looked at: needs for keyframes, layers that stopped, wishes that ended, loudness. Longer delays a repeated
 /// request; each round costs a walk over the tracks.
 const REVIEW: Duration = Duration::from_millis(100);
 
-/// How often loudness is told, and other shards are told again what is wanted.
+/// How often other shards are told again what is wanted.
 const REFRESH: Duration = Duration::from_millis(300);
 
 /// What a peer may receive before anybody says.
@@ -56,8 +61,11 @@ pub struct Router {
     egresses: Egresses,
     review_at: Option<Instant>,
     refresh_at: Option<Instant>,
-    /// Somebody was loud at the last refresh.
+    /// Somebody was loud at the last review.
     loud: bool,
+    choice: Choice,
+    /// The microphones of each room, where there is a choice.
+    rooms: FxHashMap<RoomId, Microphones>,
 }
 
 #[derive(Debug)]
@@ -81,6 +89,8 @@ impl Router {
             review_at: None,
             refresh_at: None,
             loud: false,
+            choice: Choice { loudest: 0, ingress: Ingress::Peers },
+            rooms: FxHashMap::default(),
         }
     }
 
@@ -104,7 +114,8 @@ impl Router {
                     self.tracks.insert(new.id, Track::new(new, &mut self.rng));
                 }
             }
-            Input::TrackRemoved { track } => self.track_removed(track, out),
+            Input::Microphone { track, room } => self.microphone(now, track, room, out),
+            Input::TrackRemoved { track } => self.track_removed(now, track, out),
             Input::Muted { track, muted } => self.muted(now, track, muted, out),
             Input::Bind { peer, slot, track } => self.bind(now, peer, slot, track, out),
             Input::View { peer, items } => {
@@ -187,11 +198,15 @@ impl Router {
         if let Some(new) = track.and_then(|id| self.tracks.get_mut(&id)) {
             new.bound.push(key);
         }
+        if let Some(id) = track {
+            self.listened(id);
+        }
         self.reallocate(now, peer, out);
     }
 
-    fn track_removed(&mut self, id: TrackId, out: &mut Vec<Output>) {
+    fn track_removed(&mut self, now: Instant, id: TrackId, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.remove(&id) else { return };
+        self.microphone_gone(now, &track, out);
         // It may have left this shard only, with the room's last member here; its own goes on sending what was asked for.
         if !matches!(track.upstream, Upstream::Peer(_)) && track.asked().is_some_and(|asked| asked != LayerSet::EMPTY) {
             out.push(Output::Wanted { upstream: track.upstream, track: id, layers: LayerSet::EMPTY });
@@ -234,8 +249,11 @@ impl Router {
     fn muted(&mut self, now: Instant, id: TrackId, muted: bool, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let unmuted = std::mem::replace(&mut track.muted, muted) && !muted;
+        if track.kind == Kind::Audio {
+            return self.microphone_muted(now, id, muted, out);
+        }
         // An encoder that starts again may go on from its last frame, which receivers have long dropped.
-        if unmuted && track.kind == Kind::Video {
+        if unmuted {
             let served: Vec<Layer> =
                 (0..).map(Layer).zip(&track.layers).filter(|(_, l)| !l.sinks.is_empty()).map(|(l, _)| l).collect();
             for layer in served {
@@ -347,6 +365,9 @@ impl Router {
                 wanted = wanted.with(layer);
             }
         }
+        if self.is_listened_for(track) {
+            wanted = wanted.with(Layer(0));
+        }
         let Some(track) = self.tracks.get_mut(&id) else { return };
         if let Some(layers) = track.ask_for(now, wanted) {
             out.push(Output::Wanted { upstream: track.upstream, track: id, layers });
@@ -362,6 +383,7 @@ impl Router {
         if refresh {
             self.refresh_at = Some(now + REFRESH);
         }
+        self.review_voices(now, out);
         let ids: Vec<TrackId> = self.tracks.keys().copied().collect();
         let mut levels = Vec::new();
         for id in ids {
@@ -371,22 +393,18 @@ impl Router {
             for layer in &mut track.layers {
                 stopped |= layer.went_idle(now) | layer.may_return(now);
             }
-            if refresh {
-                if let (Upstream::Pipe(_), Some(layers)) = (track.upstream, track.asked()) {
-                    out.push(Output::Wanted { upstream: track.upstream, track: id, layers });
-                }
-                if let (Upstream::Peer(_) | Upstream::Cascade, Kind::Audio, false) = (track.upstream, track.kind, track.muted) {
-                    levels.extend(track.loudness.level(now).map(|level| (id, level)));
-                }
+            if let (true, Upstream::Pipe(_), Some(layers)) = (refresh, track.upstream, track.asked()) {
+                out.push(Output::Wanted { upstream: track.upstream, track: id, layers });
             }
+            levels.extend(track.loudness(now).map(|reading| (id, reading)));
             if stopped && track.layers.len() > 1 {
                 self.reallocate_all(now, id, out);
             }
             self.ask_again(now, id, out);
         }
         // Silence is told once.
-        if refresh && (std::mem::replace(&mut self.loud, !levels.is_empty()) || !levels.is_empty()) {
-            levels.sort_by_key(|&(_, level)| std::cmp::Reverse(level));
+        if std::mem::replace(&mut self.loud, !levels.is_empty()) || !levels.is_empty() {
+            levels.sort_by_key(|&(_, reading)| std::cmp::Reverse(reading.level));
             out.push(Output::Levels { levels });
         }
     }

@@ -120,7 +120,7 @@ impl Harness {
                 Output::StreamState { peer, state, .. } => self.states.push((peer, state)),
                 Output::Feed { feed, .. } => self.piped.push(feed),
                 Output::Demand { peer, rate } => self.demands.push((peer, rate)),
-                Output::Levels { .. } => {}
+                Output::Levels { .. } | Output::Voices { .. } => {}
             }
         }
     }

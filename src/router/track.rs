@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+use super::audio::Voice;
 use super::egress::EgressKey;
 use super::event::{Branch, NewTrack, Upstream};
 use crate::id::TrackId;
 use crate::policy::keyframe;
 use crate::policy::layers::Offer;
-use crate::policy::speaker::Loudness;
 use crate::rtp::clock::SenderClock;
 use crate::rtp::history::{History, Limits};
 use crate::rtp::{Kind, Layer, LayerInfo, LayerSet};
@@ -62,7 +62,7 @@ pub(super) struct Track {
     pub(super) layers: Vec<LayerState>,
     /// Every egress bound to it, served or paused.
     pub(super) bound: Vec<EgressKey>,
-    pub(super) loudness: Loudness,
+    pub(super) voice: Voice,
     asked: Option<LayerSet>,
     shrink_at: Option<Instant>,
 }
@@ -125,7 +125,7 @@ impl Track {
             muted: new.muted,
             layers,
             bound: Vec::new(),
-            loudness: Loudness::default(),
+            voice: Voice::new(new.upstream),
             asked,
             shrink_at: None,
         }

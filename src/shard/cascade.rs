@@ -27,7 +27,8 @@ use crate::cascade::wire::{Frame, TrackInfo};
 use crate::cluster::NodeInfo;
 use crate::edge::media::{Command, Event, Origin, TrackSpec};
 use crate::id::{LinkId, NodeId, ShardId};
-use crate::router::{self, Branch, Feed, Router, Upstream};
+use crate::router::{self, Branch, Feed, Ingress, Router, Upstream};
+use crate::rtp::Source;
 use crate::rtp::clock::Epoch;
 
 /// Messages of one kind that are taken per turn, so that none starves another.
@@ -49,6 +50,8 @@ pub struct Start {
     /// Where to dial some nodes instead of at their own address: through what makes the path worse, in development.
     pub via: BTreeMap<NodeId, String>,
     pub epoch: Epoch,
+    /// Microphones of one room that are passed on to other nodes at a time; 0: all.
+    pub loudest: usize,
     pub pipes: Pipes,
     pub commands: mpsc::Receiver<Command>,
     pub asks: mpsc::Receiver<CascadeAsk>,
@@ -121,7 +124,7 @@ impl Cascade {
         Ok(Self {
             links,
             mesh,
-            router: Router::new(rand::random()),
+            router: Router::new(rand::random()).with_loudest(start.loudest, Ingress::Pipes),
             pipes: start.pipes,
             via: start.via,
             topology,
@@ -352,6 +355,7 @@ impl Cascade {
             // There are no peers here.
             router::Output::Forward { .. }
             | router::Output::Retransmit { .. }
+            | router::Output::Voices { .. }
             | router::Output::StreamState { .. }
             | router::Output::Demand { .. }
             | router::Output::RequestKeyframe { upstream: Upstream::Peer(_), .. }
@@ -387,10 +391,7 @@ impl Cascade {
 
     fn command(&mut self, now: Instant, command: Command) {
         let input = match command {
-            Command::AddTrack { track } => match self.track(track) {
-                Some(input) => input,
-                None => return,
-            },
+            Command::AddTrack { track } => return self.add_track(now, track),
             Command::RemoveTrack { track } => mesh::Input::TrackGone { track },
             Command::Mute { track, muted } => mesh::Input::Muted { track, muted },
             Command::Room { to, room, body } => mesh::Input::Room { to, room, body },
@@ -411,15 +412,19 @@ impl Cascade {
         self.mesh(now, input);
     }
 
-    fn track(&self, track: TrackSpec) -> Option<mesh::Input> {
+    fn add_track(&mut self, now: Instant, track: TrackSpec) {
         let (from, origin, incarnation) = match track.origin {
             Origin::Shard(shard) => (Some(shard), self.me.id.clone(), self.me.incarnation),
             Origin::Node { node, incarnation } => (None, node, incarnation),
             // Its members are on other shards.
-            Origin::Member(_) => return None,
+            Origin::Member(_) => return,
         };
+        let microphone = (track.source == Source::Microphone).then(|| (track.id, track.room.clone()));
         let info = TrackInfo { id: track.id, room: track.room, kind: track.kind, layers: track.layers, origin, incarnation };
-        Some(mesh::Input::Track { info, from })
+        self.mesh(now, mesh::Input::Track { info, from });
+        if let Some((track, room)) = microphone {
+            self.route(now, router::Input::Microphone { track, room });
+        }
     }
 
     /// Answers; says how the shard is to end, if it is to.

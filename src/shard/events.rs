@@ -23,6 +23,11 @@ impl Events {
         Self { id, sender, unsent: VecDeque::new(), most }
     }
 
+    /// Who tells.
+    pub(super) const fn id(&self) -> ShardId {
+        self.id
+    }
+
     /// Tells what must be heard; false if the oldest event that waited was dropped for it.
     pub(super) fn tell(&mut self, event: Event) -> bool {
         let full = self.unsent.len() == self.most;

@@ -69,6 +69,8 @@ pub struct Start {
     pub gather: Duration,
     /// What a member may receive before signaling says.
     pub budget: Bitrate,
+    /// Microphones of one room that are passed on at a time; 0: all.
+    pub loudest: usize,
 }
 
 /// A running shard.

@@ -21,7 +21,8 @@ use crate::edge::media::{Command, Event, Origin, TrackSpec};
 use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, TransportEvent};
 use crate::id::{MemberId, ShardId};
 use crate::policy::layers::Budget;
-use crate::router::{Branch, Feed, Input, NewTrack, Output, PeerKey, Router, Upstream};
+use crate::router::{Branch, Feed, Ingress, Input, NewTrack, Output, PeerKey, Router, Upstream};
+use crate::rtp::Source;
 use crate::rtp::clock::Epoch;
 use crate::units::Bitrate;
 
@@ -84,7 +85,7 @@ impl Shard {
             events: Events::new(start.id, start.events, MAX_UNSENT),
             peers: Peers::default(),
             timers: Timers::default(),
-            router: Router::new(rand::random()),
+            router: Router::new(rand::random()).with_loudest(start.loudest, Ingress::Peers),
             epoch: start.epoch,
             outputs: Vec::new(),
             happened: Vec::new(),
@@ -337,6 +338,7 @@ impl Shard {
                     self.tell(Event::StreamState { member, slot, track, state });
                 }
             }
+            Output::Voices { room, tracks } => self.tell(Event::Voices { shard: self.events.id(), room, tracks }),
             Output::Levels { levels } => self.tell_if_room(Event::Levels { levels }),
         }
     }
@@ -455,6 +457,9 @@ impl Shard {
         };
         let new = NewTrack { id: track.id, kind: track.kind, layers: track.layers, muted: track.muted, upstream };
         self.route(now, Input::TrackAdded(new));
+        if track.source == Source::Microphone {
+            self.route(now, Input::Microphone { track: track.id, room: track.room });
+        }
     }
 
     fn remove_peer(&mut self, now: Instant, key: PeerKey) {

@@ -152,7 +152,7 @@ impl Node {
                 }
             }
             Output::Feed { .. } | Output::Forward { .. } | Output::Retransmit { .. } => {}
-            Output::StreamState { .. } | Output::Demand { .. } | Output::Levels { .. } => {}
+            Output::StreamState { .. } | Output::Demand { .. } | Output::Levels { .. } | Output::Voices { .. } => {}
         }
     }
 

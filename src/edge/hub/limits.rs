@@ -29,7 +29,8 @@ pub struct Limits {
     pub candidates: usize,
     /// Published by one member at a time.
     pub tracks: usize,
-    /// Receive slots for audio that a client is asked for; who speaks gets one.
+    /// Receive slots for audio that a client is asked for; who speaks gets one. A few more than are passed on at a time, so that a
+    /// small room needs no binding anew.
     pub audio_slots: usize,
     pub attrs: usize,
     pub attr_bytes: usize,

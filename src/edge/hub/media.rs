@@ -12,7 +12,8 @@ use super::timers::Wake;
 use super::{Hub, Output, TrackPlace};
 use crate::edge::media::{CloseReason, Command, Event, Quality, StreamState};
 use crate::edge::message::{LeaveAction, LeaveReason, PeerQuality, QualityKind, ServerMessage, StreamStateKind};
-use crate::id::{MemberId, RoomId, TrackId};
+use crate::id::{MemberId, RoomId, ShardId, TrackId};
+use crate::policy::speaker::Reading;
 use crate::rtp::{Layer, LayerSet};
 
 /// How often quality is told.
@@ -27,6 +28,7 @@ impl Hub {
             Event::LayersWanted { track, layers } => self.layers_wanted(track, layers),
             Event::StreamState { member, slot: _, track, state } => self.stream_state(member, track, state),
             Event::Levels { levels } => self.levels(&levels),
+            Event::Voices { shard, room, tracks } => self.voices(shard, &room, tracks),
             Event::Quality { member, quality } => {
                 if let Some(member) = self.members.get_mut(&member) {
                     member.quality = Some(quality);
@@ -93,17 +95,34 @@ impl Hub {
         member.tell(ServerMessage::StreamState { track, state, rid }, &mut self.out);
     }
 
-    fn levels(&mut self, levels: &[(TrackId, u8)]) {
-        for &(track, level) in levels {
+    fn levels(&mut self, levels: &[(TrackId, Reading)]) {
+        for &(track, reading) in levels {
             let Some(TrackPlace { room, owner }) = self.tracks.get(&track) else { continue };
             let Some(room) = self.rooms.get_mut(room) else { continue };
             if room.track(track).is_some_and(|track| track.info.muted) {
                 continue;
             }
-            room.speakers.heard(self.now, track, *owner, level);
-            let at = room.speakers_decided.map_or(self.now, |at| self.now.max(at + speakers::INTERVAL));
-            self.timers.arm(Wake::Speakers(room.id.clone()), at);
+            let urgent = room.speakers.heard(self.now, track, *owner, reading);
+            let wake = Wake::Speakers(room.id.clone());
+            match room.speakers_decided {
+                Some(at) if !urgent => self.timers.arm(wake, self.now.max(at + speakers::INTERVAL)),
+                _ => self.timers.set(wake, self.now),
+            }
         }
+    }
+
+    /// A shard passes on other microphones than before: its members need slots for them.
+    fn voices(&mut self, shard: ShardId, id: &RoomId, tracks: Vec<TrackId>) {
+        let Some(room) = self.rooms.get_mut(id).filter(|room| room.shards.contains_key(&shard)) else { return };
+        for member in &room.members {
+            let Some(member) = self.members.get(member).filter(|member| member.shard == shard && member.short_of_audio) else {
+                continue;
+            };
+            if !tracks.iter().all(|&track| member.slots.carries(track)) {
+                self.timers.set(Wake::Slots(member.id), self.now);
+            }
+        }
+        room.voices.insert(shard, tracks);
     }
 
     pub(super) fn tell_speakers(&mut self, id: &RoomId) {
@@ -116,7 +135,8 @@ impl Hub {
         let Some(speakers) = decided else { return };
         // Who speaks has the better right to a slot, where there are too few.
         for member in &room.members {
-            if self.members.get(member).is_some_and(|member| member.short_of_audio) {
+            let chosen = |shard| room.voices.contains_key(&shard);
+            if self.members.get(member).is_some_and(|member| member.short_of_audio && !chosen(member.shard)) {
                 self.timers.arm(Wake::Slots(*member), self.now);
             }
         }

@@ -138,16 +138,17 @@ fn wanted<'a>(room: &'a Room, member: &'a Member) -> impl Iterator<Item = Wanted
         .map(|track| Wanted { track: track.info.id, owner: track.owner, kind: track.info.kind, source: track.info.source })
 }
 
-/// Puts the best first: of voices those that spoke last, of pictures those on screen; then what has a slot, then who came
-/// first.
+/// Puts the best first: of voices those that are passed on, then those that spoke last, of pictures those on screen; then what
+/// has a slot, then who came first.
 fn rank(room: &Room, member: &Member, wanted: &mut [Wanted]) {
     let view = member.view.as_deref().unwrap_or_default();
+    let voices = room.voices.get(&member.shard).map(Vec::as_slice).unwrap_or_default();
     wanted.sort_by_cached_key(|wish| {
         let (spoke, shown) = match wish.kind {
             Kind::Audio => (room.speakers.spoke(wish.track), None),
             Kind::Video => (None, view.iter().find(|item| item.track == wish.track).map(|item| (item.visible, item.prio))),
         };
-        (Reverse(spoke), Reverse(shown), !member.slots.carries(wish.track))
+        (!voices.contains(&wish.track), Reverse(spoke), Reverse(shown), !member.slots.carries(wish.track))
     });
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Room {
     /// Members at other nodes whose quality changed and was not told.
     pub(super) quality_news: BTreeSet<MemberId>,
     pub(super) speakers: Speakers,
+    /// The microphones that a shard passes on to its members, where there are more than are.
+    pub(super) voices: BTreeMap<ShardId, Vec<TrackId>>,
     pub(super) speakers_decided: Option<Instant>,
     pub(super) opened: Instant,
 }
@@ -60,6 +62,7 @@ impl Room {
             span,
             quality_news: BTreeSet::new(),
             speakers: Speakers::default(),
+            voices: BTreeMap::new(),
             speakers_decided: None,
             opened: now,
         }

@@ -1,5 +1,6 @@
-//! Who speaks in a room, from the loudness of its audio tracks. Smoothed, with hysteresis, and told at most every
-//! [`INTERVAL`]: a list that flickers is worse than one that lags. Pure; `edge::hub` feeds it.
+//! Who speaks in a room, from what shards hear of its microphones: the dominant one first. A new voice is looked at at once; how loud
+//! everybody is, at most every [`INTERVAL`]: a list that flickers is worse than one that lags. Who is dominant and what a voice is,
+//! `policy::speaker` says. Pure; `edge::hub` feeds it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,20 +8,19 @@ use std::time::{Duration, Instant};
 
 use crate::edge::message::Speaker;
 use crate::id::{MemberId, TrackId};
+use crate::policy::speaker::{Dominant, Reading};
 
-/// The list changes at most this often.
+/// Loudness changes are told at most this often.
 pub(super) const INTERVAL: Duration = Duration::from_millis(300);
-
-/// Loudness from which a track counts as speech, in the shards' measure: decibels above the track's own noise, 0 to 127.
-/// Below [`SILENT`] it no longer does. Raising them leaves out soft voices, lowering lets in keyboards.
-const LOUD: f32 = 20.0;
-const SILENT: f32 = 12.0;
 
 /// A speaker stays one for this long in a pause between words.
 const HOLD: Duration = Duration::from_millis(800);
 
 /// A track that was not heard of for this long is silent.
 const STALE: Duration = Duration::from_millis(700);
+
+/// A frame was active this many frames ago: it speaks on.
+const SPEAKS_ON: u8 = 10;
 
 /// How much louder or softer a speaker becomes before that alone is told.
 const STEP: u8 = 10;
@@ -32,41 +32,43 @@ const LISTED: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Speakers {
     voices: BTreeMap<TrackId, Voice>,
+    dominant: Dominant<TrackId>,
     told: Vec<Speaker>,
 }
 
 #[derive(Debug)]
 struct Voice {
     member: MemberId,
-    level: f32,
+    reading: Reading,
     heard: Instant,
-    /// When it was last loud.
+    /// When it last spoke.
     spoke: Option<Instant>,
+    /// It is listed: more than a cough, and not long over.
     active: bool,
 }
 
 impl Speakers {
-    /// A shard's word on one track.
-    pub(super) fn heard(&mut self, now: Instant, track: TrackId, member: MemberId, level: u8) {
-        let level = f32::from(level.min(127));
-        let voice = self.voices.entry(track).or_insert(Voice { member, level: 0.0, heard: now, spoke: None, active: false });
-        // Quick to rise, slow to fall.
-        let weight = if level > voice.level { 0.7 } else { 0.4 };
-        voice.level += weight * (level - voice.level);
-        voice.heard = now;
-        if voice.level >= LOUD || (voice.active && voice.level >= SILENT) {
+    /// A shard's word on one track; true when somebody new may have to be told now.
+    pub(super) fn heard(&mut self, now: Instant, track: TrackId, member: MemberId, reading: Reading) -> bool {
+        let new = || Voice { member, reading, heard: now, spoke: None, active: false };
+        let voice = self.voices.entry(track).or_insert_with(new);
+        (voice.reading, voice.heard) = (reading, now);
+        if reading.silent < SPEAKS_ON && (reading.voice || voice.active) {
             voice.spoke = Some(now);
         }
+        reading.voice && (!voice.active || self.dominant.get().is_none())
     }
 
     /// The track is muted: silent at once.
     pub(super) fn silence(&mut self, track: TrackId) {
+        self.dominant.forget(track);
         if let Some(voice) = self.voices.get_mut(&track) {
-            (voice.level, voice.active) = (0.0, false);
+            (voice.reading, voice.active) = (Reading::default(), false);
         }
     }
 
     pub(super) fn remove(&mut self, track: TrackId) {
+        self.dominant.forget(track);
         self.voices.remove(&track);
     }
 
@@ -85,19 +87,23 @@ impl Speakers {
         let mut loudest: BTreeMap<MemberId, u8> = BTreeMap::new();
         for voice in self.voices.values_mut() {
             if now.saturating_duration_since(voice.heard) > STALE {
-                voice.level = 0.0;
+                voice.reading = Reading { silent: u8::MAX, ..Reading::default() };
             }
             let held = voice.spoke.is_some_and(|at| now.saturating_duration_since(at) <= HOLD);
-            voice.active = voice.level >= LOUD || (voice.active && held);
+            voice.active = voice.reading.voice || (voice.active && held);
             if voice.active {
                 let level = loudest.entry(voice.member).or_default();
-                *level = (*level).max(voice.level as u8);
+                *level = (*level).max(voice.reading.level);
             }
         }
+        self.dominant.decide(self.voices.iter().map(|(track, voice)| (*track, voice.reading)));
+        let dominant = self.dominant.get().and_then(|track| self.voices.get(&track)).map(|voice| voice.member);
         let mut list: Vec<Speaker> = loudest.into_iter().map(|(pid, level)| Speaker { pid, level }).collect();
         // Two that are about as loud keep their order.
         let rank = |speaker: &Speaker| self.told.iter().position(|told| told.pid == speaker.pid).unwrap_or(usize::MAX);
-        list.sort_by_key(|speaker| (Reverse(speaker.level / STEP), rank(speaker), speaker.pid));
+        list.sort_by_key(|speaker| {
+            (Some(speaker.pid) != dominant, Reverse(speaker.level / STEP), rank(speaker), speaker.pid)
+        });
         list.truncate(LISTED);
         let same = list.len() == self.told.len()
             && list.iter().zip(&self.told).all(|(a, b)| a.pid == b.pid && a.level.abs_diff(b.level) < STEP);
@@ -114,9 +120,18 @@ impl Speakers {
     }
 }
 
+/// Somebody in the middle of a sentence.
+#[cfg(test)]
+pub(super) fn talking(level: u8) -> Reading {
+    Reading { level, voice: true, short: 20, long: 45, silent: 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PAUSED: Reading = Reading { level: 12, voice: false, short: 4, long: 30, silent: 20 };
+    const NOISE: Reading = Reading { level: 40, voice: false, short: 12, long: 20, silent: 0 };
 
     fn pids(list: Option<Vec<Speaker>>) -> Option<Vec<u64>> {
         list.map(|list| list.iter().map(|speaker| speaker.pid.0).collect())
@@ -130,9 +145,16 @@ mod tests {
         for tick in 0..60u32 {
             now += Duration::from_millis(100);
             // Two seconds of speech with a gap of 500 ms in it, then silence; another track is noise all along.
-            let speech = tick < 20 && !(8..13).contains(&tick);
-            speakers.heard(now, TrackId(1), MemberId(1), if speech { 60 } else { 0 });
-            speakers.heard(now, TrackId(2), MemberId(2), 15);
+            match tick {
+                0..8 | 13..20 => {
+                    let news = speakers.heard(now, TrackId(1), MemberId(1), talking(60));
+                    assert_eq!(news, lists.is_empty(), "only who is new must not wait");
+                    lists.extend(pids(news.then(|| speakers.decide(now)).flatten()));
+                }
+                8..13 => assert!(!speakers.heard(now, TrackId(1), MemberId(1), PAUSED)),
+                _ => {}
+            }
+            assert!(!speakers.heard(now, TrackId(2), MemberId(2), NOISE));
             if tick % 3 == 2 {
                 lists.extend(pids(speakers.decide(now)));
             }
@@ -143,20 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn the_loudest_comes_first_and_near_equals_do_not_swap() {
+    fn the_dominant_one_comes_first_however_loud_others_are() {
         let start = Instant::now();
         let mut speakers = Speakers::default();
         let mut hear = |now, a, b| {
-            for _ in 0..20 {
-                speakers.heard(now, TrackId(1), MemberId(1), a);
-                speakers.heard(now, TrackId(2), MemberId(2), b);
-            }
+            speakers.heard(now, TrackId(1), MemberId(1), a);
+            speakers.heard(now, TrackId(2), MemberId(2), b);
             pids(speakers.decide(now))
         };
-        assert_eq!(hear(start, 88, 105), Some(vec![2, 1]));
-        assert_eq!(hear(start + INTERVAL, 103, 102), Some(vec![2, 1]), "told for its level, in the same order");
-        assert_eq!(hear(start + 2 * INTERVAL, 105, 101), None);
-        assert_eq!(hear(start + 3 * INTERVAL, 120, 88), Some(vec![1, 2]));
+        assert_eq!(hear(start, talking(40), PAUSED), Some(vec![1]));
+        assert_eq!(hear(start + INTERVAL, talking(40), talking(90)), Some(vec![1, 2]));
+        assert_eq!(hear(start + 2 * INTERVAL, talking(42), talking(88)), None, "hardly louder, hardly softer");
+        assert_eq!(hear(start + 3 * INTERVAL, PAUSED, talking(88)), Some(vec![2, 1]));
     }
 
     #[test]
@@ -164,11 +184,9 @@ mod tests {
         let mut now = Instant::now();
         let mut speakers = Speakers::default();
         for track in [1, 2] {
-            for _ in 0..10 {
-                speakers.heard(now, TrackId(track), MemberId(track), 110);
-            }
+            speakers.heard(now, TrackId(track), MemberId(track), talking(110));
         }
-        assert_eq!(pids(speakers.decide(now)), Some(vec![1, 2]));
+        assert_eq!(pids(speakers.decide(now)).map(|list| list.len()), Some(2));
         speakers.silence(TrackId(1));
         assert_eq!(pids(speakers.decide(now)), Some(vec![2]));
         assert!(speakers.spoke(TrackId(1)).is_some(), "it did speak, a moment ago");

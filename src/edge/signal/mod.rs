@@ -39,6 +39,10 @@ use hub_task::Ask;
 /// Requests of sockets that may wait for the hub; a socket that finds it full waits with its reading.
 const ASKS_DEPTH: usize = 4_096;
 
+/// Audio slots beyond the microphones that are passed on: two of the recently loud, and some that keep what was said before. Fewer
+/// make small rooms bind slots anew; each costs a browser a decoder that idles.
+const SLOTS_AHEAD: usize = 5;
+
 /// What signaling must know.
 #[derive(Debug)]
 pub struct SignalConfig {
@@ -73,6 +77,10 @@ impl SignalConfig {
             sockets: count(config.limits.connections),
             tracks: count(config.limits.member_tracks),
             room_members_per_shard: count(config.media.room_members_per_shard),
+            audio_slots: match config.media.loudest {
+                0 => Limits::default().audio_slots,
+                loudest => count(loudest).saturating_add(SLOTS_AHEAD).min(Limits::default().audio_slots),
+            },
             hello: millis(config.session.hello_ms),
             resume: millis(config.session.resume_ms),
             ping: millis(config.session.ping_ms),

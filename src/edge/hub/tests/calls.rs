@@ -1,6 +1,7 @@
 //! Stories of media: tracks, slots, views, speakers, and what shards are told.
 
 use super::*;
+use crate::edge::hub::speakers::talking;
 use crate::edge::media::{Origin, Quality, StreamState};
 use crate::edge::message::{AdminOp, QualityKind, StreamStateKind, ViewItem};
 use crate::rtp::{Layer, LayerSet};
@@ -209,12 +210,41 @@ fn with_more_tracks_than_slots_screens_in_view_and_recent_speakers_win() {
     assert!(world.receives(&dan).contains(&tracks[2][1]), "visible, with the higher priority");
 
     for _ in 0..5 {
-        world.media(Event::Levels { levels: vec![(tracks[1][0], 60)] });
+        world.media(Event::Levels { levels: vec![(tracks[1][0], talking(60))] });
         world.pass(300);
     }
     assert_eq!(world.receives(&dan), BTreeSet::from([tracks[1][0], tracks[2][1]]), "who speaks is heard");
     let speakers = only!(world.hear(dan.conn), ServerMessage::Speakers { speakers } => speakers);
     assert_eq!(speakers.last().map(|list| list.iter().map(|s| s.pid).collect()), Some(vec![tabs[1].pid]));
+    world.check();
+}
+
+#[test]
+fn who_is_passed_on_gets_a_slot_at_once_and_the_others_stay_where_they_are() {
+    let mut world = World::with(1, |limits| limits.audio_slots = 3);
+    let mut tabs: Vec<Tab> = (0..6).map(|n| world.join("room", &format!("p{n}"))).collect();
+    let microphones: Vec<TrackId> = tabs.iter_mut().map(|tab| world.publish(tab, &[("mic", Microphone)])[0]).collect();
+    let mut dan = world.join("room", "dan");
+    world.follow(&mut dan);
+    let bound = |world: &World| {
+        let bindings = world.hub.members[&dan.pid].slots.bindings();
+        bindings.filter_map(|(_, mid, track)| Some((track?, mid.to_owned()))).collect::<BTreeMap<_, _>>()
+    };
+    let before = bound(&world);
+    assert_eq!(before.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from_iter(microphones[..3].iter().copied()));
+    world.commands();
+    let voices = |tracks: &[TrackId]| Event::Voices { shard: ShardId(0), room: RoomId::new("room"), tracks: tracks.to_vec() };
+    world.media(voices(&[microphones[5], microphones[1]]));
+    world.pass(0);
+    let bind = only!(world.commands(), (_, Command::Bind { member, track, .. }) => (member, track));
+    assert_eq!(bind, [(dan.pid, Some(microphones[5]))], "one goes for it, in the same place");
+    let after = bound(&world);
+    assert_eq!(after.get(&microphones[1]), before.get(&microphones[1]), "who is heard on stays");
+    // Nobody new: nothing to bind. And a shard that knows no such room says nothing.
+    world.media(voices(&[microphones[1]]));
+    world.media(Event::Voices { shard: ShardId(9), room: RoomId::new("room"), tracks: microphones.clone() });
+    world.pass(1_000);
+    assert_eq!(bound(&world), after);
     world.check();
 }
 
@@ -339,7 +369,7 @@ fn mutes_reach_the_others_and_an_admin_can_mute_but_not_unmute() {
     // What is muted is no speaker, however loud.
     world.ask(&ada, ClientMessage::Mute { track: ids[0], muted: true }).expect("it may");
     world.hear(boss.conn);
-    world.media(Event::Levels { levels: vec![(ids[0], 100), (TrackId(3), 100)] });
+    world.media(Event::Levels { levels: vec![(ids[0], talking(100)), (TrackId(3), talking(100))] });
     world.pass(1_000);
     assert_eq!(only!(world.hear(boss.conn), ServerMessage::Speakers { speakers } => speakers).len(), 0);
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::edge::hub::speakers::talking;
 use crate::edge::media::{CloseReason, Quality, StreamState};
 use crate::edge::message::{AdminOp, ViewItem};
 use crate::rtp::{Layer, LayerSet};
@@ -194,7 +195,7 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                 5 => {
                     Event::StreamState { member, slot: Slot(value.into()), track, state: StreamState::Forwarding(Layer(value)) }
                 }
-                6 => Event::Levels { levels: vec![(track, value), (some_track(what), what)] },
+                6 => Event::Levels { levels: vec![(track, talking(value)), (some_track(what), talking(what))] },
                 7 => Event::Quality { member, quality: Quality { rtt_ms: value.into(), loss_up: f32::NAN, loss_down: 2.0 } },
                 _ => Event::Data { member, label: "l".into(), binary: false, payload: vec![0; value.into()].into() },
             });

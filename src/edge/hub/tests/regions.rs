@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::nodes::{Net, name};
 use super::*;
+use crate::edge::hub::speakers::talking;
 use crate::edge::media::{Origin, Quality};
 use crate::edge::message::{AdminOp, QualityKind};
 use Source::{Camera, Microphone};
@@ -155,7 +156,7 @@ fn reactions_and_data_reach_other_regions_and_levels_make_speakers_of_their_memb
 
     for node in [0, 1, 2] {
         for _ in 0..10 {
-            net.on(node, |world| world.media(Event::Levels { levels: vec![(mic, 100)] }));
+            net.on(node, |world| world.media(Event::Levels { levels: vec![(mic, talking(100))] }));
         }
     }
     net.on(0, |world| {
