@@ -37,8 +37,10 @@ const AHEAD_BYTES: u64 = 64 << 10;
 /// How soon to try again when the transport took less than was offered.
 const AGAIN: Duration = Duration::from_millis(2);
 
-/// Bytes that a packet has around what is handed over: QUIC's and the streams' headers, and the seal.
-const AROUND_PERCENT: u64 = 4;
+/// What a packet has around what is handed over, as a share of it: QUIC's and the streams' headers, and the seal, 35 bytes. Not more than
+/// the least that there can be, which is that of the longest packets: too little is made good whenever nothing waits, too much adds up
+/// until nothing is handed over any more.
+const AROUND_PERCENT: u64 = 2;
 
 pub(super) struct Active {
     pub id: LinkId,
@@ -223,10 +225,9 @@ impl Active {
 
     fn network(&mut self) -> Network {
         let (rate, window) = (self.figures.rate().0 / 8, self.figures.window());
-        // What was handed over and not sent yet. The transport's own packets make it err downward, so it starts anew when
-        // nothing can be left.
+        // The transport's own packets make it err downward, so it starts anew when nothing can be left.
         self.handed = self.handed.max(self.figures.sent());
-        let pending = self.handed - self.figures.sent();
+        let pending = self.seems_to_wait();
         let ahead = rate * AHEAD.as_millis() as u64 / 1_000;
         let budget = if self.rest.is_empty() { (window + ahead).saturating_sub(self.figures.in_flight() + pending) } else { 0 };
         let send_window = window + window / 4 + AHEAD_BYTES;
@@ -243,6 +244,11 @@ impl Active {
             bursts: self.ticker.bursts,
             rtt: self.health.rtt().unwrap_or(Duration::from_millis(50)),
         }
+    }
+
+    /// Bytes that were handed over and not sent yet, about.
+    pub(super) fn seems_to_wait(&self) -> u64 {
+        self.handed.saturating_sub(self.figures.sent())
     }
 
     fn hand_over(&mut self, now: Instant) {

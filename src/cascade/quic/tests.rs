@@ -489,6 +489,23 @@ async fn a_neighbour_that_stops_reading_is_closed_and_no_more_is_kept_for_it() {
     assert!(a.links.links.contains_key(&kept) && b.downs().is_empty());
 }
 
+/// What is taken to wait in the transport and does not, takes room from what is to come: were it to add up, the link would stall.
+#[tokio::test]
+async fn of_what_was_handed_over_nothing_seems_to_wait_once_all_was_sent() {
+    let (mut a, mut b) = pair().await;
+    let link = a.link();
+    for frame in 0..40 {
+        // The longest packets have the least around them.
+        for n in 0..10 {
+            let video = packet(Codec::Vp8, frame * 10 + n, frame as u32 * 3_000, n == 9, 1_188);
+            a.links.media(Instant::now(), link, 1, Class::Base, 7, &video);
+        }
+        turn_for(&mut a, &mut b, Duration::from_millis(20)).await;
+    }
+    until(&mut a, &mut b, |_, b| b.media().count() == 400).await;
+    assert_eq!(a.links.links[&link].seems_to_wait(), 0);
+}
+
 #[tokio::test]
 async fn media_to_a_neighbour_that_stops_reading_is_shed_and_bounded() {
     let (mut a, mut b) = pair().await;
