@@ -61,15 +61,7 @@ pub struct Start {
 /// Starts the thread. An error is the system's: no thread, no runtime, or a socket it can't use.
 pub fn start(start: Start) -> std::io::Result<Handle> {
     let id = start.id;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("cascade".to_owned()).spawn(move || {
-        let ended = runtime.block_on(async move { Cascade::new(start)?.run().await });
-        if let Err(error) = ended {
-            tracing::error!(%error, "the links stopped: their socket failed");
-        }
-        // What QUIC still wants to say goes out with the runtime's last turn.
-        runtime.shutdown_timeout(Duration::from_millis(100));
-    })?;
+    let thread = super::thread("cascade".to_owned(), id, async move { Cascade::new(start)?.run().await })?;
     Ok(Handle { id, thread })
 }
 

@@ -17,7 +17,9 @@ mod timers;
 pub use ask::{CASCADE_ASKS_DEPTH, CascadeAsk};
 pub use socket::SOCKET_BUFFER;
 
+use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,7 +79,7 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Handle {
     pub id: ShardId,
-    thread: std::thread::JoinHandle<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Handle {
@@ -90,14 +92,31 @@ impl Handle {
 }
 
 /// Starts the thread. An error is the system's: no thread, no runtime, or a socket it can't use.
-pub fn start(start: Start) -> std::io::Result<Handle> {
+pub fn start(start: Start) -> io::Result<Handle> {
     let id = start.id;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name(format!("shard-{}", id.0)).spawn(move || {
-        let ended = runtime.block_on(async move { run::Shard::new(start)?.run().await });
-        if let Err(error) = ended {
-            tracing::error!(shard = id.0, %error, "the shard stopped: its socket failed");
-        }
-    })?;
+    let thread = thread(format!("shard-{}", id.0), id, async move { run::Shard::new(start)?.run().await })?;
     Ok(Handle { id, thread })
+}
+
+/// A thread that runs one loop to its end. The loop is a task of the thread's runtime and not its root: to wake the root is a system
+/// call, to wake a task is none.
+fn thread(
+    name: String,
+    id: ShardId,
+    work: impl Future<Output = io::Result<()>> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name).spawn(move || {
+        let task = runtime.spawn(work);
+        match runtime.block_on(task) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(shard = id.0, %error, "the shard stopped: its socket failed"),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => tracing::error!(shard = id.0, %error, "the shard stopped"),
+            },
+        }
+        // What is still to be said goes out with the runtime's last turn.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+    })
 }
