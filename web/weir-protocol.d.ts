@@ -275,7 +275,7 @@ mids: Array<MidBinding>, }
   | { "t": "track_removed", pid: MemberId, track: TrackId, }
   | { "t": "track_muted", pid: MemberId, track: TrackId, muted: boolean, }
   | { "t": "layers", track: TrackId, active: Array<string>, }
-  | { "t": "stream_state", track: TrackId, state: StreamStateKind, rid: string | null, }
+  | { "t": "stream_state", track: TrackId, state: StreamStateKind, rid: string | null, reason: StreamReason | null, }
   | { "t": "path", track: TrackId, nodes: Array<Edge>, }
   | { "t": "edges", edges: Array<EdgeAddress>, }
   | { "t": "migrate", url: string, deadline_ms: number, }
@@ -299,6 +299,11 @@ export type Source = "camera" | "microphone" | "screen_share" | "screen_share_au
  * A member that speaks.
  */
 export type Speaker = { pid: MemberId, level: number, };
+
+/**
+ * Why a client gets nothing of a track, or less than its view called for. Names may be added.
+ */
+export type StreamReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_media";
 
 export type StreamStateKind = "active" | "paused";
 

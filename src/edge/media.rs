@@ -7,7 +7,7 @@ use super::plan::{MediaPlan, Slot};
 use crate::cluster::View;
 use crate::id::{MemberId, NodeId, RoomId, ShardId, TrackId};
 use crate::policy::speaker::Reading;
-pub use crate::router::{StreamState, ViewItem};
+pub use crate::router::{Reason, StreamState, ViewItem};
 use crate::rtp::{Kind, LayerInfo, LayerSet, Source};
 use crate::units::Bitrate;
 

@@ -4,10 +4,14 @@
 //!
 //! A client request carries an `id`, which `ack` or `err` names; a server event carries `seq`, which `resume` names.
 
+mod stream;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use stream::{StreamReason, StreamStateKind};
 
 use crate::id::{Identity, MemberId, NodeId, RegionId, RoomId, TrackId};
 use crate::rtp::{Kind, Source};
@@ -312,11 +316,13 @@ pub enum ServerMessage {
         track: TrackId,
         active: Vec<String>,
     },
-    /// What the client receives of a track now. `rid` is null without simulcast.
+    /// What the client receives of a track now. `rid` is null without simulcast. `reason` says why it is nothing, or, of one that
+    /// is active, less than the view called for; else it is null.
     StreamState {
         track: TrackId,
         state: StreamStateKind,
         rid: Option<String>,
+        reason: Option<StreamReason>,
     },
     /// How a track published elsewhere comes to the client: this edge first, the publisher's last; empty while it does not.
     Path {
@@ -492,14 +498,6 @@ pub struct MidBinding {
     pub track: Option<TrackId>,
     /// The client's name of a published track.
     pub cid: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum StreamStateKind {
-    Active,
-    Paused,
 }
 
 /// A member that speaks.

@@ -184,7 +184,9 @@ fn turns_are_followed_within_half_a_second_each_and_not_more_often() {
             sounds[talks] = Box::new(speech(rng(seed * 100 + turn)));
             let (from, before) = (table.frame, table.changes.len());
             table.run(5_000, &mut sounds);
-            let [(at, who)] = table.changes[before..] else { panic!("seed {seed}, turn {turn}: {:?}", &table.changes[before..]) };
+            let [(at, who)] = table.changes[before..] else {
+                panic!("seed {seed}, turn {turn}: {:?}", &table.changes[before..])
+            };
             assert_eq!(who, talks);
             delays.push((at - from) * 20);
         }

@@ -122,6 +122,11 @@ impl Voice {
         };
         Self { activity, ..Self::default() }
     }
+
+    /// Whether it is passed on to peers here.
+    pub(super) const fn is_heard(&self) -> bool {
+        self.here.is_open()
+    }
 }
 
 impl Track {
@@ -210,7 +215,9 @@ impl Router {
         let Some(track) = self.tracks.get_mut(&id) else { return Pass::ALL };
         let level = packet.ext.audio_level.unwrap_or_else(|| level_of_size(packet.payload.len()));
         let heard = track.voice.activity.record(now, packet.timestamp, packet.codec.clock_rate(), level);
-        if heard.begins && let Some(reading) = track.loudness(now) {
+        if heard.begins
+            && let Some(reading) = track.loudness(now)
+        {
             out.push(Output::Levels { levels: vec![(id, reading)] });
         }
         let pass = Pass { onward: track.voice.onward.is_open(), here: track.voice.here.is_open() };
@@ -268,9 +275,8 @@ impl Router {
         let ingress = self.choice.ingress;
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let Some(microphones) = track.voice.room.as_ref().and_then(|room| self.rooms.get(room)) else { return };
-        let onward = !enters(ingress, track.upstream)
-            || microphones.entering <= microphones.onward.most()
-            || microphones.onward.has(id);
+        let onward =
+            !enters(ingress, track.upstream) || microphones.entering <= microphones.onward.most() || microphones.onward.has(id);
         let here = microphones.tracks.len() <= microphones.here.most() || microphones.here.has(id);
         let Some(layer) = track.layers.first() else { return };
         let newest = layer.history.newest().map(|packet| packet.seq);

@@ -77,7 +77,10 @@ impl Scene {
                 .enumerate()
             {
                 let layers = vec![LayerInfo::default()];
-                scene.input(at, Input::TrackAdded(NewTrack { id, kind: Kind::Audio, layers, muted: false, upstream }));
+                scene.input(
+                    at,
+                    Input::TrackAdded(NewTrack { id, kind: Kind::Audio, layers, muted: false, screen: false, upstream }),
+                );
                 scene.input(at, Input::Microphone { track: id, room: RoomId::new("r") });
             }
             // Numbers and levels differ, as in life.
@@ -249,7 +252,8 @@ fn of_a_hundred_open_microphones_with_one_talking_each_receiver_gets_three_strea
             let streams = scene.streams(at, settled + Duration::from_secs(5));
             assert!(streams.len() <= LOUDEST && streams.contains(&TrackId(33)), "{streams:?}");
             assert!(scene.streams(at, before).is_superset(&BTreeSet::from([70, 20, 90, 55].map(TrackId))), "all were heard");
-            let (bytes, packets) = scene.heard_since(at, settled).fold((0, 0), |(bytes, packets), received| (bytes + received.bytes, packets + 1));
+            let (bytes, packets) =
+                scene.heard_since(at, settled).fold((0, 0), |(bytes, packets), received| (bytes + received.bytes, packets + 1));
             // IPv4, UDP, RTP with two extensions, the tag of AES-GCM.
             let kbps = (bytes + packets * (20 + 8 + 12 + 12 + 16)) as f64 * 8.0 / (scene.now - settled).as_secs_f64() / 1_000.0;
             println!("dtx {dtx}, router {at}: {} streams, {kbps:.0} kbps, {} bindings in all", streams.len(), scene.bindings);

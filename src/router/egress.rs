@@ -4,10 +4,11 @@
 use rand::RngExt;
 
 use super::event::PeerKey;
-use super::view::StreamState;
+use super::view::{Reason, StreamState};
 use crate::id::{Slot, TrackId};
-use crate::rtp::Layer;
-use crate::rtp::rewrite::Rewriter;
+use crate::policy::layers::Hold;
+use crate::rtp::rewrite::{Rewriter, Rewritten};
+use crate::rtp::{Cut, Layer, Packet, Selector};
 
 /// Where a router keeps an [`Egress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +23,16 @@ pub(super) struct Egress {
     /// What the policy chose; `state` is on its way there, or bridges it while it does not flow.
     pub(super) target: Option<Layer>,
     pub(super) state: State,
+    /// What of the layer that it aims for it is to get, and what of the one that it gets now.
+    pub(super) cut: Cut,
+    pub(super) selector: Selector,
+    /// The rank of the rung that was granted.
+    pub(super) granted: Option<u16>,
+    /// Why it is less than the screen calls for.
+    pub(super) short: Option<Reason>,
+    /// Why nothing comes of the track.
+    pub(super) dark: Option<Reason>,
+    pub(super) hold: Hold,
     /// Sources are named by [`super::track::LayerState::stream`].
     pub(super) rewriter: Rewriter<u32>,
     /// Bound after the peer's last view, which could not name it.
@@ -81,6 +92,12 @@ impl Egress {
             track: None,
             target: None,
             state: State::Paused,
+            cut: Cut::ALL,
+            selector: Selector::default(),
+            granted: None,
+            short: None,
+            dark: None,
+            hold: Hold::default(),
             // Below 2^15, so that a receiver that misses the first packets can't take a wrap for a jump back (RFC 3711 §3.3.1).
             rewriter: Rewriter::new(rng.random::<u16>() >> 1, rng.random()),
             unseen: true,
@@ -89,12 +106,34 @@ impl Egress {
         }
     }
 
+    /// A packet's place in the outgoing stream; `None` if it is not part of what this receiver gets.
+    pub(super) fn place(&mut self, stream: u32, packet: &Packet) -> Option<Rewritten> {
+        // A packet of padding only is the publisher's probe: it ends here, and its number with it.
+        if packet.payload.is_empty() || !self.selector.passes(&packet.frame) {
+            return self.rewriter.skip(stream, packet);
+        }
+        self.rewriter.cut_above(stream, packet, self.selector.open().spatial);
+        self.rewriter.forward(stream, packet)
+    }
+
+    /// Carries another track, or none: what was decided about the one before is over.
+    pub(super) fn rebind(&mut self, track: Option<TrackId>) {
+        self.track = track;
+        self.unseen = true;
+        self.reported = None;
+        self.granted = None;
+        self.short = None;
+        self.dark = None;
+        self.hold = Hold::default();
+    }
+
     /// What the member should be told, when that changed.
     pub(super) fn news(&mut self) -> Option<StreamState> {
-        let state = match self.state {
-            State::Paused => StreamState::Paused,
-            State::AwaitingKeyframe(_) => return None,
-            State::Forwarding { layer, .. } => StreamState::Forwarding(layer),
+        let state = match (self.state, self.dark) {
+            (State::Paused, _) => StreamState::Paused(self.short.unwrap_or(Reason::OffScreen)),
+            (State::AwaitingKeyframe(_) | State::Forwarding { .. }, Some(dark)) => StreamState::Paused(dark),
+            (State::AwaitingKeyframe(_), None) => return None,
+            (State::Forwarding { layer, .. }, None) => StreamState::Forwarding { layer, short: self.short },
         };
         (self.reported.replace(state) != Some(state)).then_some(state)
     }

@@ -50,6 +50,8 @@ pub struct NewTrack {
     /// Smallest first; at least one, at most [`Layer::MAX`].
     pub layers: Vec<LayerInfo>,
     pub muted: bool,
+    /// A shared screen: sharpness is worth more than movement.
+    pub screen: bool,
     pub upstream: Upstream,
 }
 

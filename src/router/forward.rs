@@ -14,12 +14,11 @@ use super::track::LayerState;
 use crate::id::{Slot, TrackId};
 use crate::rtp::clock::SenderClock;
 use crate::rtp::rewrite::Timestamping;
-use crate::rtp::{Kind, Layer, Packet};
+use crate::rtp::{Kind, Layer, Packet, Selector};
 
 impl Router {
-    pub(super) fn packet(&mut self, now: Instant, id: TrackId, layer: Layer, packet: Arc<Packet>, out: &mut Vec<Output>) {
+    pub(super) fn packet(&mut self, now: Instant, id: TrackId, layer: Layer, mut packet: Arc<Packet>, out: &mut Vec<Output>) {
         let Some(track) = self.tracks.get_mut(&id) else { return };
-        let simulcast = track.layers.len() > 1;
         let audio = track.kind == Kind::Audio;
         let starts = audio || packet.frame.starts_keyframe;
         let Some(state) = track.layer_mut(layer) else { return };
@@ -27,7 +26,8 @@ impl Router {
         if state.history.get(packet.seq).is_some() {
             return;
         }
-        let started = state.record(now, packet.payload.len());
+        state.describe(&mut packet);
+        let started = state.record(now, &packet);
         state.history.push(Arc::clone(&packet));
         let pass = if audio { self.hear(now, id, &packet, out) } else { Pass::ALL };
         let Some(state) = self.tracks.get_mut(&id).and_then(|track| track.layer_mut(layer)) else { return };
@@ -52,12 +52,7 @@ impl Router {
                 }
                 continue;
             }
-            // A packet of padding only is the publisher's probe: it ends here, and its number with it.
-            let place = match packet.payload.is_empty() {
-                false => egress.rewriter.forward(state.stream, &packet),
-                true => egress.rewriter.skip(state.stream, &packet),
-            };
-            if let Some(rewritten) = place {
+            if let Some(rewritten) = egress.place(state.stream, &packet) {
                 out.push(Output::Forward { peer: egress.peer, slot: egress.slot, packet: Arc::clone(&packet), rewritten });
             }
         }
@@ -67,13 +62,21 @@ impl Router {
         for key in switched {
             self.switch(now, id, layer, key, &first, out);
         }
-        if started && simulcast {
+        if started && !audio {
             self.reallocate_all(now, id, out);
         }
     }
 
     /// Starts an egress on `layer` with a keyframe's first packet, unless the timestamps can't be mapped yet.
-    pub(super) fn switch(&mut self, now: Instant, id: TrackId, layer: Layer, key: EgressKey, packet: &Packet, out: &mut Vec<Output>) {
+    pub(super) fn switch(
+        &mut self,
+        now: Instant,
+        id: TrackId,
+        layer: Layer,
+        key: EgressKey,
+        packet: &Packet,
+        out: &mut Vec<Output>,
+    ) {
         let (Some(track), Some(egress)) = (self.tracks.get(&id), self.egresses.get_mut(key)) else { return };
         let Some(new) = track.layer(layer) else { return };
         let before = egress.rewriter.current().map(|(stream, _)| stream);
@@ -92,9 +95,10 @@ impl Router {
             _ => Timestamping::Elapsed,
         };
         egress.rewriter.start(new.stream, packet, timestamping);
+        egress.selector = Selector::new(egress.cut);
         // Packets after the keyframe's first may have come before it.
         for packet in new.history.from(packet.seq) {
-            if let Some(rewritten) = egress.rewriter.forward(new.stream, packet) {
+            if let Some(rewritten) = egress.place(new.stream, packet) {
                 out.push(Output::Forward { peer: egress.peer, slot: egress.slot, packet: Arc::clone(packet), rewritten });
             }
         }

@@ -9,11 +9,13 @@
 //!           └─────────────────────────────────┘  Output::RequestKeyframe, Output::Wanted ──▶ upstream
 //! ```
 
+mod allocate;
 mod audio;
 mod branch;
 mod egress;
 mod event;
 mod forward;
+mod meter;
 mod track;
 mod view;
 
@@ -24,7 +26,7 @@ mod tests;
 
 pub use audio::Ingress;
 pub use event::{Branch, Feed, Have, Input, NewTrack, Output, PeerKey, Upstream};
-pub use view::{StreamState, ViewItem};
+pub use view::{Reason, StreamState, ViewItem};
 
 use std::time::{Duration, Instant};
 
@@ -33,10 +35,10 @@ use rand::rngs::SmallRng;
 use rustc_hash::FxHashMap;
 
 use crate::id::{RoomId, Slot, TrackId};
-use crate::policy::layers::{self, Budget, Target, Wish};
+use crate::policy::layers::Budget;
 use crate::rtp::clock::NtpTime;
 use crate::rtp::{Kind, Layer, LayerSet};
-use crate::units::{Bitrate, PixelHeight};
+use crate::units::Bitrate;
 use audio::{Choice, Microphones};
 use egress::{Egress, EgressKey, Egresses, State};
 use track::Track;
@@ -61,6 +63,7 @@ pub struct Router {
     egresses: Egresses,
     review_at: Option<Instant>,
     refresh_at: Option<Instant>,
+    rebalance_at: Option<Instant>,
     /// Somebody was loud at the last review.
     loud: bool,
     choice: Choice,
@@ -88,6 +91,7 @@ impl Router {
             egresses: Egresses::default(),
             review_at: None,
             refresh_at: None,
+            rebalance_at: None,
             loud: false,
             choice: Choice { loudest: 0, ingress: Ingress::Peers },
             rooms: FxHashMap::default(),
@@ -191,9 +195,7 @@ impl Router {
             old.bound.retain(|&other| other != key);
         }
         if let Some(egress) = self.egresses.get_mut(key) {
-            egress.track = track;
-            egress.unseen = true;
-            egress.reported = None;
+            egress.rebind(track);
         }
         if let Some(new) = track.and_then(|id| self.tracks.get_mut(&id)) {
             new.bound.push(key);
@@ -213,9 +215,8 @@ impl Router {
         }
         for key in track.bound {
             if let Some(egress) = self.egresses.get_mut(key) {
-                egress.track = None;
+                egress.rebind(None);
                 egress.state = State::Paused;
-                egress.reported = None;
             }
         }
     }
@@ -262,68 +263,6 @@ impl Router {
         }
     }
 
-    /// Decides anew what each of a peer's slots should carry.
-    fn reallocate(&mut self, now: Instant, peer: PeerKey, out: &mut Vec<Output>) {
-        let Some(state) = self.peers.get(&peer) else { return };
-        let mut video = Vec::new();
-        let mut audio = Vec::new();
-        for &key in state.slots.values() {
-            let Some(egress) = self.egresses.get(key) else { continue };
-            let Some(track) = egress.track.and_then(|id| self.tracks.get(&id)) else { continue };
-            if track.kind == Kind::Audio {
-                audio.push(key);
-                continue;
-            }
-            let item = state.view.as_ref().and_then(|view| view.get(&track.id));
-            let offers = track.offers();
-            // What no view could name yet starts small, so that a first picture is there soon, and with what flows already:
-            // a publisher that starts a layer for a moment starts all its encoders anew.
-            let smallest =
-                offers.iter().find(|offer| offer.active).or(offers.first()).map_or(PixelHeight(0), |offer| offer.height);
-            let unnamed = ViewItem { track: track.id, height: smallest, visible: egress.unseen, priority: 0 };
-            video.push((key, *item.unwrap_or(&unnamed), offers));
-        }
-        // The order of slots keeps equal priorities stable.
-        video.sort_by_key(|(key, ..)| *key);
-        let wishes: Vec<Wish<'_>> = video
-            .iter()
-            .map(|(_, item, offers)| Wish { offers, height: item.height, visible: item.visible, priority: item.priority })
-            .collect();
-        let voices = audio.iter().filter_map(|key| self.tracks.get(&self.egresses.get(*key)?.track?));
-        let demand = layers::demand(&wishes).plus(voices.map(Track::audio_rate).fold(Bitrate(0), Bitrate::plus));
-        let mut targets = Vec::new();
-        layers::allocate(state.budget.now, &wishes, &mut targets);
-        for ((key, _, offers), target) in video.iter().zip(targets) {
-            let target = match target {
-                Target::Paused => None,
-                Target::Layer(layer) => Some(layer),
-            };
-            self.aim(now, *key, target, target.map(|layer| layers::available(offers, layer)), out);
-        }
-        for key in audio {
-            self.aim(now, key, Some(Layer(0)), Some(Layer(0)), out);
-        }
-        if let Some(state) = self.peers.get_mut(&peer)
-            && layers::is_news(state.demand, demand)
-        {
-            state.demand = demand;
-            out.push(Output::Demand { peer, rate: demand });
-        }
-    }
-
-    /// Turns an egress toward `layer`, and asks the publisher for `target`, which may not flow yet.
-    fn aim(&mut self, now: Instant, key: EgressKey, target: Option<Layer>, layer: Option<Layer>, out: &mut Vec<Output>) {
-        let Some(egress) = self.egresses.get_mut(key) else { return };
-        let state = egress.state.toward(layer);
-        // What is wanted is a walk over all who are bound, and most who are asked change nothing.
-        let changed = std::mem::replace(&mut egress.target, target) != target || egress.state != state;
-        let track = egress.track.filter(|_| changed);
-        self.set_state(now, key, state, out);
-        if let Some(id) = track {
-            self.update_wanted(now, id, out);
-        }
-    }
-
     /// Moves an egress to `state`: its layers' sinks, its keyframe need and the member's knowledge follow.
     fn set_state(&mut self, now: Instant, key: EgressKey, state: State, out: &mut Vec<Output>) {
         let Some(egress) = self.egresses.get_mut(key) else { return };
@@ -361,7 +300,7 @@ impl Router {
         let Some(track) = self.tracks.get(&id) else { return };
         let mut wanted = track.branch_interest();
         for egress in track.bound.iter().filter_map(|&key| self.egresses.get(key)) {
-            for layer in egress.state.layers().into_iter().chain([egress.target]).flatten() {
+            for layer in allocate::needed(egress.state, egress.target) {
                 wanted = wanted.with(layer);
             }
         }
@@ -384,6 +323,10 @@ impl Router {
             self.refresh_at = Some(now + REFRESH);
         }
         self.review_voices(now, out);
+        if self.rebalance_at.is_none_or(|at| now >= at) {
+            self.rebalance_at = Some(now + allocate::REBALANCE);
+            self.rebalance(now, out);
+        }
         let ids: Vec<TrackId> = self.tracks.keys().copied().collect();
         let mut levels = Vec::new();
         for id in ids {
@@ -397,7 +340,7 @@ impl Router {
                 out.push(Output::Wanted { upstream: track.upstream, track: id, layers });
             }
             levels.extend(track.loudness(now).map(|reading| (id, reading)));
-            if stopped && track.layers.len() > 1 {
+            if stopped && track.kind == Kind::Video {
                 self.reallocate_all(now, id, out);
             }
             self.ask_again(now, id, out);
@@ -406,17 +349,6 @@ impl Router {
         if std::mem::replace(&mut self.loud, !levels.is_empty()) || !levels.is_empty() {
             levels.sort_by_key(|&(_, reading)| std::cmp::Reverse(reading.level));
             out.push(Output::Levels { levels });
-        }
-    }
-
-    /// Decides anew for everybody who is bound to a track.
-    fn reallocate_all(&mut self, now: Instant, id: TrackId, out: &mut Vec<Output>) {
-        let Some(track) = self.tracks.get(&id) else { return };
-        let mut peers: Vec<PeerKey> = track.bound.iter().filter_map(|&key| self.egresses.get(key)).map(|e| e.peer).collect();
-        peers.sort_unstable();
-        peers.dedup();
-        for peer in peers {
-            self.reallocate(now, peer, out);
         }
     }
 }

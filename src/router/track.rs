@@ -1,6 +1,7 @@
 //! A track and its layers, as a router keeps them: history, clock, who is served, who wants what. Owns that bookkeeping;
 //! the decisions are `policy`'s, the packet walk is `router::forward`'s.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -8,12 +9,14 @@ use rand::RngExt;
 use super::audio::Voice;
 use super::egress::EgressKey;
 use super::event::{Branch, NewTrack, Upstream};
+use super::meter::Meter;
 use crate::id::TrackId;
 use crate::policy::keyframe;
-use crate::policy::layers::Offer;
+use crate::policy::layers::{Encoding, Reason, Rung, ladder};
 use crate::rtp::clock::SenderClock;
+use crate::rtp::dependency::Structure;
 use crate::rtp::history::{History, Limits};
-use crate::rtp::{Kind, Layer, LayerInfo, LayerSet};
+use crate::rtp::{Cut, Kind, Layer, LayerInfo, LayerSet, Packet};
 use crate::units::{Bitrate, PixelHeight};
 
 /// A layer without a packet for this long does not flow. Shorter switches away from a stalled layer sooner; longer forgives a
@@ -46,8 +49,9 @@ const HOLE: Duration = Duration::from_millis(400);
 /// What a voice takes that was not measured yet, headers included.
 const VOICE: Bitrate = Bitrate::kbps(64);
 
-/// What each packet takes beside its payload: headers of IP, UDP and RTP, extensions, the tag.
-const OVERHEAD: usize = 64;
+/// A picture without a packet for this long is told as one that does not come. Longer than for a switch away from it: a still
+/// screen says little, and hiding it would hide all there is.
+const NO_MEDIA: Duration = Duration::from_secs(5);
 
 /// The lowest layer's height where the publisher told none; each further one doubles it.
 const ASSUMED_HEIGHT: u32 = 180;
@@ -59,7 +63,11 @@ pub(super) struct Track {
     pub(super) kind: Kind,
     pub(super) upstream: Upstream,
     pub(super) muted: bool,
+    /// A shared screen.
+    pub(super) screen: bool,
     pub(super) layers: Vec<LayerState>,
+    /// What can be sent of it, kept up by [`Track::survey`].
+    pub(super) rungs: Vec<Rung>,
     /// Every egress bound to it, served or paused.
     pub(super) bound: Vec<EgressKey>,
     pub(super) voice: Voice,
@@ -89,7 +97,9 @@ pub(super) struct LayerState {
     /// It did not fit a link on its way: until when it is not asked for, and for how long that was.
     shed: Option<(Instant, Duration)>,
     held_back: bool,
-    rate: RateMeter,
+    meter: Meter,
+    /// Of AV1.
+    structure: Option<Box<Structure>>,
 }
 
 impl Track {
@@ -110,7 +120,8 @@ impl Track {
             since: None,
             shed: None,
             held_back: false,
-            rate: RateMeter::default(),
+            meter: Meter::default(),
+            structure: None,
         });
         let layers: Vec<LayerState> = layers.collect();
         // A publisher starts with every layer on; another router sends nothing unasked.
@@ -118,17 +129,21 @@ impl Track {
             Upstream::Peer(_) => Some(LayerSet((1u8 << layers.len()).wrapping_sub(1))),
             Upstream::Pipe(_) | Upstream::Cascade => None,
         };
-        Self {
+        let mut track = Self {
             id: new.id,
             kind: new.kind,
             upstream: new.upstream,
             muted: new.muted,
+            screen: new.screen,
             layers,
+            rungs: Vec::new(),
             bound: Vec::new(),
             voice: Voice::new(new.upstream),
             asked,
             shrink_at: None,
-        }
+        };
+        track.survey();
+        track
     }
 
     pub(super) fn layer(&self, layer: Layer) -> Option<&LayerState> {
@@ -139,25 +154,34 @@ impl Track {
         self.layers.get_mut(usize::from(layer.0))
     }
 
-    /// The layers as the allocation policy sees them.
-    pub(super) fn offers(&self) -> Vec<Offer> {
+    /// Looks anew at what can be sent of it: after its layers began or stopped, and as they are measured.
+    pub(super) fn survey(&mut self) {
         let single = self.layers.len() == 1;
-        let offer = |(index, layer): (usize, &LayerState)| {
-            let height = match layer.info.height.0 {
-                0 => PixelHeight(ASSUMED_HEIGHT << index.min(Layer::MAX)),
-                _ => layer.info.height,
-            };
-            // What did not fit is beyond any budget; the smallest is tried all the same.
-            let rate = if layer.held_back && index > 0 { Bitrate(u64::MAX) } else { layer.expected_rate(height) };
-            Offer { height, rate, active: single || layer.flows }
-        };
-        self.layers.iter().enumerate().map(offer).collect()
+        let encoding = |(index, layer): (usize, &LayerState)| layer.encoding(index, single);
+        let encodings: Vec<Encoding> = self.layers.iter().enumerate().map(encoding).collect();
+        ladder(&encodings, self.screen, &mut self.rungs);
     }
 
-    /// What a voice takes: measured while it sends, and what one usually takes for one that is silent and may speak.
+    /// Why nothing comes of it, if nothing does that once did or should.
+    pub(super) fn dark(&self, now: Instant) -> Option<Reason> {
+        if self.layers.iter().any(|layer| layer.flows) {
+            return None;
+        }
+        let newest = self.layers.iter().filter_map(|layer| layer.last_packet).max();
+        let silent = newest.is_some_and(|newest| now.saturating_duration_since(newest) > NO_MEDIA);
+        match () {
+            () if self.layers.iter().any(|layer| layer.held_back) => Some(Reason::Link),
+            () if self.muted => Some(Reason::Muted),
+            () if silent => Some(Reason::NoMedia),
+            () => None,
+        }
+    }
+
+    /// What a voice takes of those that are passed on: measured while it sends, and what one usually takes for one that is silent
+    /// and may speak.
     pub(super) fn audio_rate(&self) -> Bitrate {
-        let measured = self.layers.first().filter(|layer| layer.flows).and_then(|layer| layer.rate.measured());
-        if self.muted { Bitrate(0) } else { measured.unwrap_or(VOICE) }
+        let measured = self.layers.first().filter(|layer| layer.flows).and_then(|layer| layer.meter.whole());
+        if self.muted || !self.voice.is_heard() { Bitrate(0) } else { measured.unwrap_or(VOICE) }
     }
 
     /// Which layers the branches want.
@@ -192,11 +216,25 @@ impl Track {
 
 impl LayerState {
     /// Counts a packet in; true when the layer did not flow before.
-    pub(super) fn record(&mut self, now: Instant, bytes: usize) -> bool {
+    pub(super) fn record(&mut self, now: Instant, packet: &Packet) -> bool {
         self.last_packet = Some(now);
         self.since.get_or_insert(now);
-        self.rate.record(now, bytes + OVERHEAD);
+        self.meter.record(now, &packet.frame, packet.payload.len());
         !std::mem::replace(&mut self.flows, true)
+    }
+
+    /// Completes what a packet says of its frame by what the stream's last keyframe said of all. One that is shared has been
+    /// completed already, by the router that it comes from.
+    pub(super) fn describe(&mut self, packet: &mut Arc<Packet>) {
+        let (Some(descriptor), Some(packet)) = (packet.ext.dependency.clone(), Arc::get_mut(packet)) else { return };
+        if packet.frame.starts_keyframe
+            && let Some(structure) = Structure::read(&descriptor)
+        {
+            self.structure = Some(Box::new(structure));
+        }
+        if let Some(structure) = &self.structure {
+            structure.describe(&descriptor, &mut packet.frame);
+        }
     }
 
     /// True when it stopped flowing since the last call.
@@ -232,6 +270,8 @@ impl LayerState {
         self.history.clear();
         self.report = None;
         self.since = None;
+        self.meter = Meter::default();
+        self.structure = None;
     }
 
     /// Whether a numbering is one that ended.
@@ -245,9 +285,24 @@ impl LayerState {
         self.report.is_none() && self.since.is_some_and(waited)
     }
 
-    fn expected_rate(&self, height: PixelHeight) -> Bitrate {
+    /// As the allocation policy sees it: what it takes is measured while it flows, else what the publisher said.
+    fn encoding(&self, index: usize, single: bool) -> Encoding {
+        let height = match self.info.height.0 {
+            0 => PixelHeight(ASSUMED_HEIGHT << index.min(Layer::MAX)),
+            _ => self.info.height,
+        };
         let declared = if self.info.max.0 > 0 { self.info.max } else { Bitrate(u64::from(height.0).pow(2) * 3) };
-        if self.flows { self.rate.measured().unwrap_or(declared) } else { declared }
+        let whole = self.meter.whole().filter(|whole| whole.0 > 0);
+        let (rates, frames, largest) = match (self.meter.measured(), whole) {
+            (Some(measured), Some(_)) if self.flows => (measured.rates, measured.frames, measured.largest),
+            (Some(measured), Some(whole)) => {
+                // It will be cut as it was.
+                let share = |rate: Bitrate| Bitrate((u128::from(declared.0) * u128::from(rate.0) / u128::from(whole.0)) as u64);
+                (measured.rates.map(share), measured.frames, measured.largest)
+            }
+            _ => ([declared; Cut::COUNT], [0; Cut::LAYERS as usize], Cut::BASE),
+        };
+        Encoding { height, rates, frames, largest, active: single || self.flows, held: self.held_back }
     }
 }
 
@@ -270,31 +325,6 @@ impl Hole {
     }
 }
 
-/// Bitrate over the last one to two seconds.
-#[derive(Debug, Default)]
-struct RateMeter {
-    since: Option<Instant>,
-    bytes: u64,
-    rate: Option<Bitrate>,
-}
-
-impl RateMeter {
-    fn record(&mut self, now: Instant, bytes: usize) {
-        let since = *self.since.get_or_insert(now);
-        let passed = now.saturating_duration_since(since);
-        if passed >= Duration::from_secs(1) {
-            self.rate = Some(Bitrate((self.bytes as f64 * 8.0 / passed.as_secs_f64()) as u64));
-            self.since = Some(now);
-            self.bytes = 0;
-        }
-        self.bytes += bytes as u64;
-    }
-
-    fn measured(&self) -> Option<Bitrate> {
-        self.rate
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,6 +336,7 @@ mod tests {
             kind: Kind::Video,
             layers: vec![LayerInfo::default(); layers],
             muted: false,
+            screen: false,
             upstream: Upstream::Peer(PeerKey(0)),
         };
         Track::new(new, &mut rand::rng())

@@ -1,6 +1,7 @@
 //! How a member sees its subscriptions: what it says is on screen, and what it is told it gets. Plain values.
 
 use crate::id::TrackId;
+pub use crate::policy::layers::Reason;
 use crate::rtp::Layer;
 use crate::units::PixelHeight;
 
@@ -18,7 +19,11 @@ pub struct ViewItem {
 /// State of what a slot carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamState {
-    Forwarding(Layer),
-    /// Nothing is sent: off screen or no budget.
-    Paused,
+    Forwarding {
+        layer: Layer,
+        /// Why it is less than the screen calls for, if it is.
+        short: Option<Reason>,
+    },
+    /// Nothing is sent, or nothing comes that could be.
+    Paused(Reason),
 }

@@ -4,6 +4,7 @@
 
 use super::codec::Codec;
 use super::packet::{Extensions, FrameInfo, Numbers};
+use super::scalable::{Cuts, Entry};
 
 /// Reads the descriptor of one packet. A malformed one gives what could be read; it never says keyframe by guess.
 pub fn frame_info(codec: Codec, payload: &[u8], ext: &Extensions) -> FrameInfo {
@@ -51,7 +52,7 @@ fn numbers(picture: Option<(u16, bool, u8)>, tl0: Option<(u8, u8)>) -> Numbers {
 fn vp8(payload: &[u8]) -> Option<FrameInfo> {
     let mut reader = Reader { bytes: payload, at: 0 };
     let first = reader.byte()?;
-    let (mut picture, mut tl0, mut temporal) = (None, None, 0);
+    let (mut picture, mut tl0, mut temporal, mut sync) = (None, None, 0, false);
     if first & 0x80 != 0 {
         let has = reader.byte()?;
         if has & 0x80 != 0 {
@@ -64,7 +65,7 @@ fn vp8(payload: &[u8]) -> Option<FrameInfo> {
         if has & 0x30 != 0 {
             let layers = reader.byte()?;
             if has & 0x20 != 0 {
-                temporal = layers >> 6;
+                (temporal, sync) = (layers >> 6, layers & 0x20 != 0);
             }
         }
     }
@@ -72,19 +73,35 @@ fn vp8(payload: &[u8]) -> Option<FrameInfo> {
     let starts_frame = first & 0x10 != 0 && first & 0x07 == 0;
     // Its lowest bit is zero for a keyframe.
     let starts_keyframe = starts_frame && reader.byte().is_some_and(|header| header & 1 == 0);
-    Some(FrameInfo { starts_keyframe, starts_frame, temporal, numbers: numbers(picture, tl0) })
+    // That a packet goes on with a keyframe it does not say: by then the first has been seen, or is asked for again.
+    let entry = match () {
+        () if starts_keyframe => Entry::Anew,
+        () if sync && temporal > 0 => Entry::Sync,
+        () => Entry::None,
+    };
+    let cuts = if picture.is_some() { Cuts::from(0, temporal) } else { Cuts::ALL };
+    Some(FrameInfo {
+        starts_keyframe,
+        starts_frame,
+        temporal,
+        cuts,
+        entry,
+        numbers: numbers(picture, tl0),
+        ..FrameInfo::default()
+    })
 }
 
 /// RFC 9628 §4.2.
 fn vp9(payload: &[u8]) -> Option<FrameInfo> {
     let mut reader = Reader { bytes: payload, at: 0 };
     let first = reader.byte()?;
-    let [has_picture, predicted, has_layers, flexible, begins] = [0x80, 0x40, 0x20, 0x10, 0x08].map(|bit| first & bit != 0);
+    let [has_picture, predicted, has_layers, flexible, begins, ends_frame] =
+        [0x80, 0x40, 0x20, 0x10, 0x08, 0x04].map(|bit| first & bit != 0);
     let picture = if has_picture { Some(reader.picture_id()?) } else { None };
-    let (mut temporal, mut spatial, mut tl0) = (0, 0, None);
+    let (mut temporal, mut spatial, mut above, mut tl0) = (0, 0, false, None);
     if has_layers {
         let layers = reader.byte()?;
-        (temporal, spatial) = (layers >> 5, layers >> 1 & 0x07);
+        (temporal, spatial, above) = (layers >> 5, layers >> 1 & 0x07, layers & 0x10 != 0);
         if !flexible {
             let offset = reader.at;
             tl0 = Some((reader.byte()?, offset));
@@ -92,7 +109,18 @@ fn vp9(payload: &[u8]) -> Option<FrameInfo> {
     }
     // All spatial layers of a picture share its number; the picture begins with the lowest.
     let starts_frame = begins && spatial == 0;
-    Some(FrameInfo { starts_keyframe: starts_frame && !predicted, starts_frame, temporal, numbers: numbers(picture, tl0) })
+    let starts_keyframe = starts_frame && !predicted;
+    let over = begins && !predicted && spatial > 0;
+    let entry = match () {
+        () if starts_keyframe => Entry::Anew,
+        () if above || over => Entry::Picture { above, over },
+        () => Entry::None,
+    };
+    // A lower layer goes along even where the higher ones don't build on it (Z): then a smaller picture is there at once when the
+    // path gets worse, without a keyframe that would make it worse still.
+    let cuts = if picture.is_some() { Cuts::from(spatial, temporal) } else { Cuts::ALL };
+    let numbers = numbers(picture, tl0);
+    Some(FrameInfo { starts_keyframe, starts_frame, ends_frame, spatial, temporal, cuts, entry, numbers })
 }
 
 /// NAL unit types of RFC 6184 and H.264 table 7-1.
@@ -160,9 +188,10 @@ fn av1(payload: &[u8], descriptor: Option<&[u8]>) -> Option<FrameInfo> {
     let Some(descriptor) = descriptor.and_then(<[u8]>::split_first_chunk::<3>) else {
         return Some(FrameInfo {
             starts_keyframe: sequence_starts,
+            entry: if sequence_starts { Entry::Anew } else { Entry::None },
             starts_frame: !continues,
             temporal,
-            numbers: Numbers::None,
+            ..FrameInfo::default()
         });
     };
     let (&[flags, high, low], extended) = descriptor;
@@ -171,9 +200,12 @@ fn av1(payload: &[u8], descriptor: Option<&[u8]>) -> Option<FrameInfo> {
     let structure = extended.first().is_some_and(|byte| byte & 0x80 != 0);
     Some(FrameInfo {
         starts_keyframe: starts_frame && structure,
+        entry: if starts_frame && structure { Entry::Anew } else { Entry::None },
         starts_frame,
+        ends_frame: flags & 0x40 != 0,
         temporal,
         numbers: Numbers::DependencyFrame { number: u16::from_be_bytes([high, low]) },
+        ..FrameInfo::default()
     })
 }
 
@@ -198,10 +230,20 @@ mod tests {
     fn vp8_keyframe_with_all_numbers() {
         let keyframe = [0x90, 0xE0, 0x92, 0x34, 0x07, 0x60, 0x10, 0, 0, 0x9D, 0x01, 0x2A];
         let expected = Numbers::Picture { id: 0x1234, wide: true, offset: 2, tl0: Some((7, 4)) };
-        assert_eq!(
-            info(Codec::Vp8, &keyframe),
-            FrameInfo { starts_keyframe: true, starts_frame: true, temporal: 1, numbers: expected }
-        );
+        let found = info(Codec::Vp8, &keyframe);
+        assert_eq!((found.starts_keyframe, found.starts_frame, found.temporal), (true, true, 1));
+        assert_eq!((found.numbers, found.entry), (expected, Entry::Anew));
+    }
+
+    #[test]
+    fn vp8_says_where_a_temporal_layer_begins() {
+        let frame = |layers: u8| info(Codec::Vp8, &[0x90, 0xE0, 0x92, 0x34, 0x07, layers, 0x11]);
+        let (sync, on) = (frame(0xA0), frame(0x80));
+        assert_eq!((sync.temporal, sync.entry, sync.cuts), (2, Entry::Sync, Cuts::from(0, 2)));
+        assert_eq!((on.temporal, on.entry, on.cuts), (2, Entry::None, Cuts::from(0, 2)));
+        assert_eq!((frame(0x20).entry, frame(0x20).cuts), (Entry::None, Cuts::ALL));
+        // Without a picture id no frame could be left out without a gap.
+        assert_eq!(info(Codec::Vp8, &[0x90, 0x20, 0x80, 0x11]).cuts, Cuts::ALL);
     }
 
     #[test]
@@ -226,6 +268,12 @@ mod tests {
         assert!(!flexible.starts_keyframe && flexible.starts_frame);
         assert_eq!(flexible.temporal, 2);
         assert_eq!(flexible.numbers, Numbers::Picture { id: 3, wide: false, offset: 1, tl0: None });
+        assert_eq!((flexible.entry, flexible.cuts), (Entry::None, Cuts::from(0, 2)));
+        let above = info(Codec::Vp9, &[0xF8, 0x03, 0x50, 0x02, 0]);
+        assert_eq!(above.entry, Entry::Picture { above: true, over: false });
+        let over = info(Codec::Vp9, &[0xBC, 0x03, 0x02, 0x02, 0]);
+        assert_eq!((over.spatial, over.entry, over.cuts), (1, Entry::Picture { above: false, over: true }, Cuts::from(1, 0)));
+        assert!(over.ends_frame && !over.starts_frame && !over.starts_keyframe);
         // The second spatial layer of a keyframe is not where a receiver may start.
         assert!(!info(Codec::Vp9, &[0xA8, 0x01, 0x02, 0x00]).starts_keyframe);
         assert!(!info(Codec::Vp9, &[0x80, 0x01]).starts_keyframe);

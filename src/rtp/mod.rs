@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod dependency;
 pub mod descriptor;
 pub mod extension;
 pub mod header;
@@ -15,6 +16,8 @@ mod resend;
 pub mod rewrite;
 pub mod rtcp;
 pub mod rtx;
+pub mod scalable;
+pub mod select;
 pub mod sequence;
 pub mod twcc;
 
@@ -26,3 +29,5 @@ pub use history::History;
 pub use packet::{AudioLevel, Extensions, FrameInfo, Numbers, Packet};
 pub use receive::{ReceiveStream, Received, Via};
 pub use rewrite::{Rewriter, Rewritten, Sent, Timestamping};
+pub use scalable::{Cut, Cuts, Entry};
+pub use select::Selector;

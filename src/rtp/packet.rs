@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::codec::Codec;
 use super::descriptor;
 use super::header::Header;
+use super::scalable::{Cuts, Entry};
 
 /// A media packet in its layer's own numbering. Immutable once built; held once, behind an `Arc`, by the track's history.
 #[derive(Clone, Debug)]
@@ -66,10 +67,18 @@ pub struct AudioLevel {
 pub struct FrameInfo {
     /// First packet of a frame that decodes without any other.
     pub starts_keyframe: bool,
-    /// First packet of a frame.
+    /// First packet of a frame; in a picture of several spatial layers, of the lowest's.
     pub starts_frame: bool,
+    /// Last packet of a spatial layer's frame, where the codec says so.
+    pub ends_frame: bool,
+    /// Spatial layer within the stream; 0 is the smallest. Of AV1 it is known once the dependency structure is.
+    pub spatial: u8,
     /// Temporal layer; 0 is the base.
     pub temporal: u8,
+    /// The cuts of the stream it belongs to.
+    pub cuts: Cuts,
+    /// What begins with it.
+    pub entry: Entry,
     /// The picture numbering that must stay continuous over a switch of layers.
     pub numbers: Numbers,
 }

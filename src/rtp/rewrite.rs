@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::packet::{Numbers, Packet};
 use super::resend::Resends;
+use super::scalable::Cut;
 use super::sequence::{Window, distance16, distance32};
 use super::{Codec, sequence};
 
@@ -38,6 +39,10 @@ pub struct Rewritten {
     /// Extended; its low 16 bits are `seq`.
     pub ext_seq: u64,
     pub timestamp: u32,
+    /// Last packet of what the receiver gets of a picture.
+    pub marker: bool,
+    /// It only holds the place of a packet that was dropped: nothing of the payload is sent.
+    pub empty: bool,
     /// The packet's numbers with their new values, at their old places.
     pub numbers: Numbers,
 }
@@ -94,6 +99,8 @@ struct Segment<K> {
     picture: u16,
     frame: u16,
     tl0: u8,
+    /// The highest spatial layer that is sent: a picture ends with it.
+    top: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +152,21 @@ impl<K: Copy + Eq> Rewriter<K> {
         }
         self.skipped_picture = None;
         let timestamp = timestamp.wrapping_sub(packet.timestamp);
-        self.open(Segment { source, source_first: packet.seq, first, timestamp, picture, frame, tl0 });
+        self.open(Segment { source, source_first: packet.seq, first, timestamp, picture, frame, tl0, top: Cut::ALL.spatial });
+    }
+
+    /// From `packet` on, spatial layers above `top` are not sent: the marker moves to the last packet of that one.
+    pub fn cut_above(&mut self, source: K, packet: &Packet, top: u8) {
+        let Some(newest) = self.segments.back().copied() else { return };
+        if newest.top == top || newest.source != source || packet.seq < newest.source_first {
+            return;
+        }
+        let first = newest.first + (packet.seq - newest.source_first);
+        let next = Segment { source_first: packet.seq, first, top, ..newest };
+        match self.segments.back_mut() {
+            Some(newest) if newest.first == first => *newest = next,
+            _ => self.open(next),
+        }
     }
 
     /// The packet's place in the output, given once. `None` if it is not to be sent: of a source that is not, or was not
@@ -173,15 +194,15 @@ impl<K: Copy + Eq> Rewriter<K> {
     }
 
     /// `packet` is dropped on purpose: those after it move up, so that the subscriber sees no gap. When that is too late,
-    /// because later ones are gone already, its place comes back, once: send a packet without payload and marker there, lest
-    /// the subscriber wait for it.
+    /// because later ones are gone already, its place comes back, once: an empty packet goes there, lest the subscriber wait for
+    /// it.
     pub fn skip(&mut self, source: K, packet: &Packet) -> Option<Rewritten> {
         self.follow_jump(source, packet.seq);
         let (segment, ext_seq) = self.locate(source, packet.seq)?;
         let segment = *segment;
         let newest = self.segments.back_mut()?;
         if ext_seq <= self.highest || newest.first != segment.first {
-            let fill = Rewritten { numbers: Numbers::None, ..segment.rewrite(packet, ext_seq) };
+            let fill = Rewritten { numbers: Numbers::None, marker: false, empty: true, ..segment.rewrite(packet, ext_seq) };
             if !self.sent.insert(ext_seq) {
                 return None;
             }
@@ -325,7 +346,14 @@ impl<K> Segment<K> {
             }
             Numbers::DependencyFrame { number } => Numbers::DependencyFrame { number: number.wrapping_add(self.frame) },
         };
-        Rewritten { seq: ext_seq as u16, ext_seq, timestamp: packet.timestamp.wrapping_add(self.timestamp), numbers }
+        Rewritten {
+            seq: ext_seq as u16,
+            ext_seq,
+            timestamp: packet.timestamp.wrapping_add(self.timestamp),
+            marker: packet.marker || (packet.frame.ends_frame && packet.frame.spatial == self.top),
+            empty: false,
+            numbers,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ fn packet(epoch: Instant, seq: u64, frame: u64, temporal: u8) -> Packet {
             starts_frame: true,
             temporal,
             numbers: Numbers::Picture { id: frame as u16 & 0x7FFF, wide: true, offset: 2, tl0: Some((frame as u8, 4)) },
+            ..FrameInfo::default()
         },
         payload: Bytes::new(),
     }
@@ -115,11 +116,54 @@ fn a_packet_dropped_too_late_is_filled() {
     out.forward(0, &key).unwrap();
     assert_eq!(out.forward(0, &packet(epoch, 102, 3, 0)).unwrap().seq, 2);
     let fill = out.skip(0, &packet(epoch, 101, 2, 1)).unwrap();
-    assert_eq!((fill.seq, fill.numbers), (1, Numbers::None));
+    assert_eq!((fill.seq, fill.numbers, fill.empty, fill.marker), (1, Numbers::None, true, false));
     assert_eq!(out.lookup(1), None);
     // The number is spent: nothing else may go out under it.
     assert_eq!(out.skip(0, &packet(epoch, 101, 2, 1)), None);
     assert_eq!(out.forward(0, &packet(epoch, 101, 2, 1)), None);
+}
+
+#[test]
+fn a_picture_ends_with_the_highest_spatial_layer_that_is_sent() {
+    let epoch = Instant::now();
+    let mut out = Rewriter::new(0, 0);
+    // Three spatial layers of two packets each; the marker is on the last.
+    let part = |seq: u64| {
+        let at = seq - 100;
+        let mut packet = packet(epoch, seq, at / 6, 0);
+        packet.codec = Codec::Vp9;
+        packet.marker = at % 6 == 5;
+        packet.frame.spatial = (at % 6 / 2) as u8;
+        packet.frame.ends_frame = at % 2 == 1;
+        packet
+    };
+    out.start(0, &part(100), Timestamping::Elapsed);
+    let marks: Vec<bool> = (100..106).map(|seq| out.forward(0, &part(seq)).unwrap().marker).collect();
+    assert_eq!(marks, [false, false, false, false, false, true]);
+    for picture in 1..4 {
+        for at in 0..6 {
+            let packet = part(100 + picture * 6 + at);
+            if at == 0 {
+                out.cut_above(0, &packet, 1);
+            }
+            if at < 4 {
+                let rewritten = out.forward(0, &packet).unwrap();
+                assert_eq!(rewritten.marker, at == 3);
+                assert_eq!(rewritten.ext_seq, 65_536 + 6 + (picture - 1) * 4 + at);
+                assert_eq!(
+                    out.again(&out.lookup(rewritten.seq).unwrap(), &packet),
+                    Some(rewritten),
+                    "and again when it is lost"
+                );
+            } else {
+                assert_eq!(out.skip(0, &packet), None);
+            }
+        }
+    }
+    let packet = part(124);
+    out.cut_above(0, &packet, 2);
+    let marks: Vec<bool> = (124..130).map(|seq| out.forward(0, &part(seq)).unwrap().marker).collect();
+    assert_eq!(marks, [false, false, false, false, false, true]);
 }
 
 #[test]

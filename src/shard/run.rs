@@ -455,7 +455,8 @@ impl Shard {
                 None => return,
             },
         };
-        let new = NewTrack { id: track.id, kind: track.kind, layers: track.layers, muted: track.muted, upstream };
+        let screen = track.source == Source::ScreenShare;
+        let new = NewTrack { id: track.id, kind: track.kind, layers: track.layers, muted: track.muted, screen, upstream };
         self.route(now, Input::TrackAdded(new));
         if track.source == Source::Microphone {
             self.route(now, Input::Microphone { track: track.id, room: track.room });

@@ -174,7 +174,15 @@ impl Mesh {
             None => router::Upstream::Cascade,
         };
         let (kind, layers) = (track.info.kind, track.info.layers.clone());
-        out.push(Output::Router(router::Input::TrackAdded(router::NewTrack { id, kind, layers, muted: false, upstream })));
+        out.push(Output::Router(router::Input::TrackAdded(router::NewTrack {
+            id,
+            kind,
+            layers,
+            muted: false,
+            // There is nobody here to allocate to.
+            screen: false,
+            upstream,
+        })));
         self.tracks.insert(id, track);
     }
 

@@ -11,7 +11,7 @@ use super::speakers;
 use super::timers::Wake;
 use super::{Hub, Output, TrackPlace};
 use crate::edge::media::{CloseReason, Command, Event, Quality, StreamState};
-use crate::edge::message::{LeaveAction, LeaveReason, PeerQuality, QualityKind, ServerMessage, StreamStateKind};
+use crate::edge::message::{LeaveAction, LeaveReason, PeerQuality, QualityKind, ServerMessage, StreamReason, StreamStateKind};
 use crate::id::{MemberId, RoomId, ShardId, TrackId};
 use crate::policy::speaker::Reading;
 use crate::rtp::{Layer, LayerSet};
@@ -85,14 +85,15 @@ impl Hub {
     fn stream_state(&mut self, id: MemberId, track: TrackId, state: StreamState) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(found) = self.rooms.get(&member.room).and_then(|room| room.track(track)) else { return };
-        let (state, rid) = match state {
-            StreamState::Forwarding(layer) => {
+        let (state, rid, reason) = match state {
+            StreamState::Forwarding { layer, short } => {
                 let rid = found.layers.get(usize::from(layer.0)).and_then(|info| info.rid.as_deref());
-                (StreamStateKind::Active, rid.map(str::to_owned))
+                (StreamStateKind::Active, rid.map(str::to_owned), short)
             }
-            StreamState::Paused => (StreamStateKind::Paused, None),
+            StreamState::Paused(reason) => (StreamStateKind::Paused, None, Some(reason)),
         };
-        member.tell(ServerMessage::StreamState { track, state, rid }, &mut self.out);
+        let reason = reason.map(StreamReason::from);
+        member.tell(ServerMessage::StreamState { track, state, rid, reason }, &mut self.out);
     }
 
     fn levels(&mut self, levels: &[(TrackId, Reading)]) {

@@ -101,9 +101,7 @@ impl Speakers {
         let mut list: Vec<Speaker> = loudest.into_iter().map(|(pid, level)| Speaker { pid, level }).collect();
         // Two that are about as loud keep their order.
         let rank = |speaker: &Speaker| self.told.iter().position(|told| told.pid == speaker.pid).unwrap_or(usize::MAX);
-        list.sort_by_key(|speaker| {
-            (Some(speaker.pid) != dominant, Reverse(speaker.level / STEP), rank(speaker), speaker.pid)
-        });
+        list.sort_by_key(|speaker| (Some(speaker.pid) != dominant, Reverse(speaker.level / STEP), rank(speaker), speaker.pid));
         list.truncate(LISTED);
         let same = list.len() == self.told.len()
             && list.iter().zip(&self.told).all(|(a, b)| a.pid == b.pid && a.level.abs_diff(b.level) < STEP);

@@ -108,6 +108,7 @@ impl Downlink {
         let &Sending { now, slot, packet, rewritten } = sending;
         let Some(stream) = self.slots.get_mut(usize::from(slot.0)).and_then(Option::as_mut) else { return false };
         let Some((pt, payload)) = format_for(&self.formats, packet) else { return false };
+        let payload = if rewritten.empty { &[] } else { payload };
         let named = stream.packets < NAMED_PACKETS;
         let mut hop =
             HopOut { mid: named.then_some(&*stream.mid), dependency_frame: rewritten.dependency_frame(), ..HopOut::default() };
@@ -117,7 +118,7 @@ impl Downlink {
             seq: rewritten.seq,
             timestamp: rewritten.timestamp,
             ssrc: stream.ssrc,
-            marker: packet.marker && !packet.payload.is_empty(),
+            marker: rewritten.marker && !payload.is_empty(),
         };
         let head = |buf: &mut Vec<u8>| header::write(buf, &out, &self.ids, &packet.ext, &hop);
         if !append_sealed(transport, head, payload, &rewritten.numbers, buf) {
@@ -143,7 +144,7 @@ impl Downlink {
         let (Some(rtx), Some((_, Some(pt)))) = (&mut stream.rtx, format) else { return false };
         let mut hop = HopOut { mid: Some(&*stream.mid), dependency_frame: rewritten.dependency_frame(), ..HopOut::default() };
         hop_numbers(&self.ids, &mut self.sent, now, epoch, packet.payload.len(), &mut hop);
-        let out = Outgoing { pt, seq: rtx.seq, timestamp: rewritten.timestamp, ssrc: rtx.ssrc, marker: packet.marker };
+        let out = Outgoing { pt, seq: rtx.seq, timestamp: rewritten.timestamp, ssrc: rtx.ssrc, marker: rewritten.marker };
         rtx.seq = rtx.seq.wrapping_add(1);
         let head = |buf: &mut Vec<u8>| {
             header::write(buf, &out, &self.ids, &packet.ext, &hop);

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::edge::hub::speakers::talking;
-use crate::edge::media::{Origin, Quality, StreamState};
-use crate::edge::message::{AdminOp, QualityKind, StreamStateKind, ViewItem};
+use crate::edge::media::{Origin, Quality, Reason, StreamState};
+use crate::edge::message::{AdminOp, QualityKind, StreamReason, StreamStateKind, ViewItem};
 use crate::rtp::{Layer, LayerSet};
 use Source::{Camera, Microphone, ScreenShare};
 
@@ -341,11 +341,22 @@ fn the_publisher_is_told_what_is_watched_and_the_receiver_what_it_gets() {
     assert_eq!(told, [(ids[0], texts(&["q", "f"])), (ids[1], texts(&[""])), (ids[0], texts(&[]))]);
 
     world.hear(bob.conn);
-    for state in [StreamState::Forwarding(Layer(1)), StreamState::Paused] {
+    let less = StreamState::Forwarding { layer: Layer(0), short: Some(Reason::Bandwidth) };
+    let whole = StreamState::Forwarding { layer: Layer(1), short: None };
+    for state in [whole, less, StreamState::Paused(Reason::OffScreen)] {
         world.media(Event::StreamState { member: bob.pid, slot: Slot(1), track: ids[0], state });
     }
-    let told = only!(world.hear(bob.conn), ServerMessage::StreamState { track, state, rid } => (track, state, rid));
-    assert_eq!(told, [(ids[0], StreamStateKind::Active, Some("h".into())), (ids[0], StreamStateKind::Paused, None)]);
+    let told =
+        only!(world.hear(bob.conn), ServerMessage::StreamState { track, state, rid, reason } => (track, state, rid, reason));
+    let (active, paused) = (StreamStateKind::Active, StreamStateKind::Paused);
+    assert_eq!(
+        told,
+        [
+            (ids[0], active, Some("h".into()), None),
+            (ids[0], active, Some("q".into()), Some(StreamReason::Bandwidth)),
+            (ids[0], paused, None, Some(StreamReason::OffScreen)),
+        ]
+    );
 }
 
 #[test]

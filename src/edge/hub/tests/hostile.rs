@@ -193,7 +193,8 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                 4 if value < 40 => Event::Closed { member, why: CloseReason::ConsentLost },
                 4 => Event::LayersWanted { track, layers: LayerSet(value) },
                 5 => {
-                    Event::StreamState { member, slot: Slot(value.into()), track, state: StreamState::Forwarding(Layer(value)) }
+                    let state = StreamState::Forwarding { layer: Layer(value), short: None };
+                    Event::StreamState { member, slot: Slot(value.into()), track, state }
                 }
                 6 => Event::Levels { levels: vec![(track, talking(value)), (some_track(what), talking(what))] },
                 7 => Event::Quality { member, quality: Quality { rtt_ms: value.into(), loss_up: f32::NAN, loss_down: 2.0 } },
