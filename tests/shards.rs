@@ -204,6 +204,10 @@ async fn next_frame(client: &mut Client, patience: Duration) -> Option<Frame> {
         let length = client.srtp.open_rtp(&mut datagram).expect("sealed for this client, once");
         let header = Header::parse(&datagram[..length]).expect("an RTP packet");
         let payload = &datagram[header.payload.clone()];
+        if payload.is_empty() {
+            // Padding of a probe.
+            continue;
+        }
         let index = u16::from_be_bytes([payload[payload.len() - 2], payload[payload.len() - 1]]);
         return Some(Frame { header, index });
     }

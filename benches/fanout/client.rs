@@ -55,7 +55,10 @@ impl Load {
                 && (128..192).contains(&buffer[0])
                 && !(192..224).contains(&buffer[1])
             {
-                received.fetch_add(1, Ordering::Relaxed);
+                // Probes come as RTX.
+                received.fetch_add(u64::from(buffer[1] & 0x7F == 96), Ordering::Relaxed);
+                // The last byte is sealed: it can't tell how much of a probe is padding.
+                buffer[0] &= !0x20;
                 let packet = bytes::Bytes::copy_from_slice(&buffer[..length.min(64)]);
                 if let Ok(header) = Header::parse(&packet) {
                     highest = (header.ssrc, u32::from(header.seq));

@@ -10,6 +10,7 @@ pub mod dtls;
 pub mod dtls_guard;
 pub mod event;
 pub mod ice;
+pub mod pacer;
 pub mod records;
 pub mod route;
 pub mod srtp;
@@ -31,16 +32,17 @@ pub use stun::ufrag_of;
 use crate::edge::media::Quality;
 use crate::edge::plan::{MediaPlan, Slot};
 use crate::id::{ShardId, TrackId};
-use crate::policy::bandwidth::Estimator;
+use crate::policy::bandwidth::{Estimator, START};
 use crate::policy::layers::Budget;
 use crate::rtp::clock::{Epoch, NtpTime, SenderClock};
 use crate::rtp::rtcp::transport::TransportFeedback;
 use crate::rtp::rtcp::{self, Reports, Rtcp};
 use crate::rtp::twcc::Outcome;
-use crate::rtp::{Layer, Packet};
+use crate::rtp::{Kind, Layer, Packet};
 use crate::units::Bitrate;
-use downlink::Downlink;
+use downlink::{Downlink, OVERHEAD, Waiting};
 use event::{DropReason, Received};
+use pacer::{Admission, Class, Pacer};
 use transport::Transport;
 use uplink::Uplink;
 
@@ -93,6 +95,28 @@ pub enum PeerEvent {
     Budget(Budget),
 }
 
+/// What became of a packet for a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was appended.
+    Now,
+    /// It waits for its turn: [`Peer::release`] appends it, by [`Peer::deadline`].
+    Later,
+    /// Too much waits already.
+    Dropped,
+    /// The slot can't carry it.
+    Refused,
+}
+
+/// What [`Peer::release`] appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    Video,
+    Repair,
+    /// A probe's.
+    Padding,
+}
+
 /// Why a datagram or packet was dropped; each is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
@@ -113,6 +137,11 @@ pub struct Peer {
     uplink: Uplink,
     downlink: Downlink,
     bandwidth: Estimator,
+    pacer: Pacer<Waiting>,
+    /// Whether padding can be sent, once connected and asked.
+    can_pad: Option<bool>,
+    /// Bytes sent by the last receiver report, and when that came.
+    reported: (u32, Instant),
     rtt: Option<Duration>,
     loss_down: f32,
     quality_at: Instant,
@@ -131,6 +160,9 @@ impl Peer {
             transport: Transport::new(now, certificate, &plan.ice, &plan.dtls, plan.sctp.as_ref()),
             uplink: Uplink::new(now, plan, ssrc),
             downlink: Downlink::new(now, plan),
+            pacer: Pacer::new(now, START),
+            can_pad: None,
+            reported: (0, now),
             bandwidth: Estimator::new(now, DEFAULT_CAP, plan.extensions.transport_cc.is_some()),
             rtt: None,
             loss_down: 0.0,
@@ -148,6 +180,13 @@ impl Peer {
         });
         self.uplink.configure(plan);
         self.downlink.configure(plan);
+        self.can_pad = None;
+    }
+
+    /// What the member may receive at most.
+    pub fn limit(&mut self, now: Instant, rate: Bitrate) -> Option<Budget> {
+        self.bandwidth.set_cap(now, rate);
+        self.bandwidth.budget(now)
     }
 
     /// Takes a datagram.
@@ -159,6 +198,12 @@ impl Peer {
         out: &mut Vec<PeerEvent>,
     ) -> Result<(), Dropped> {
         let received = self.with_transport(out, |transport, events| transport.receive(now, route, datagram, events));
+        if self.can_pad.is_none() && self.transport.is_connected() {
+            let can_pad = self.downlink.can_pad();
+            self.can_pad = Some(can_pad);
+            self.bandwidth.set_probing(now, can_pad);
+            self.estimated(now, out);
+        }
         match received {
             Received::Nothing => Ok(()),
             Received::Rtp(length) => {
@@ -202,20 +247,32 @@ impl Peer {
                     let slots = requests.iter().filter_map(|(media, _)| self.downlink.slot_of(media));
                     out.extend(slots.map(|slot| PeerEvent::KeyframeWanted { slot }));
                 }
-                Rtcp::TransportFeedback(feedback) => self.transport_feedback(now, &feedback),
+                Rtcp::TransportFeedback(feedback) => self.transport_feedback(now, &feedback, out),
+                Rtcp::Remb { rate, .. } => {
+                    self.bandwidth.remb(now, rate);
+                    self.estimated(now, out);
+                }
                 // Browsers say goodbye for a layer that is switched off, and go on with the same SSRC and numbering when it is
                 // switched on again, without its mid and rid: what is known of it stays, until another takes its place.
-                Rtcp::Goodbye { .. } | Rtcp::Remb { .. } | Rtcp::Other => {}
+                Rtcp::Goodbye { .. } | Rtcp::Other => {}
             }
         }
         Ok(())
     }
 
-    fn transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+    fn transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>, out: &mut Vec<PeerEvent>) {
         self.outcomes.clear();
         let outcomes = &mut self.outcomes;
         let heard = self.downlink.sent.feedback(now, feedback, |outcome| outcomes.push(outcome));
         self.bandwidth.feedback(now, &self.outcomes, heard);
+        self.estimated(now, out);
+    }
+
+    /// Obeys the estimate as it is now.
+    fn estimated(&mut self, now: Instant, out: &mut Vec<PeerEvent>) {
+        self.pacer.set_estimate(self.bandwidth.rate(now));
+        self.downlink.keeps_recent = self.bandwidth.wants_more();
+        out.extend(self.bandwidth.budget(now).map(PeerEvent::Budget));
     }
 
     /// What the member says of the streams it receives.
@@ -233,12 +290,18 @@ impl Peer {
         }
         if let Some(worst) = worst {
             self.loss_down = f32::from(worst) / 256.0;
+            let octets = self.downlink.octets();
+            let (before, at) = std::mem::replace(&mut self.reported, (octets, now));
+            let passed = now.saturating_duration_since(at).as_millis().max(1) as u64;
+            let sent = Bitrate(u64::from(octets.wrapping_sub(before)) * 8_000 / passed);
+            self.bandwidth.receiver_report(now, self.loss_down, sent);
         }
     }
 
     /// What the member's subscriptions would take if its path carried everything: the path is not probed for more.
     pub fn demand(&mut self, now: Instant, rate: Bitrate) {
         self.bandwidth.set_demand(now, rate);
+        self.downlink.keeps_recent = self.bandwidth.wants_more();
     }
 
     /// What the path to the member carries, once that is known.
@@ -246,14 +309,73 @@ impl Peer {
         self.transport.is_connected().then(|| self.bandwidth.rate(now))
     }
 
-    /// Appends one sealed packet for a slot to `buf`; false when the slot can't carry it, and then nothing was appended.
-    pub fn forward(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> bool {
-        self.downlink.forward(&self.epoch, &mut self.transport, sending, buf)
+    /// Appends one sealed packet for a slot to `buf`, or keeps it for a moment: a voice never waits.
+    pub fn forward(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> Sent {
+        let size = sending.packet.payload.len() + OVERHEAD;
+        if sending.packet.codec.kind() == Kind::Audio {
+            self.pacer.spend(sending.now, size);
+        } else if let Some(sent) = self.queue(sending, size, Class::Video) {
+            return sent;
+        }
+        if self.downlink.forward(&self.epoch, &mut self.transport, sending, buf) { Sent::Now } else { Sent::Refused }
     }
 
-    /// Appends one that was sent before.
-    pub fn retransmit(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> bool {
-        self.downlink.retransmit(&self.epoch, &mut self.transport, sending, buf)
+    /// Appends one that was sent before, or keeps it for a moment.
+    pub fn retransmit(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> Sent {
+        let size = sending.packet.payload.len() + OVERHEAD;
+        self.bandwidth.repaired(sending.now, size);
+        if let Some(sent) = self.queue(sending, size, Class::Repair) {
+            return sent;
+        }
+        if self.downlink.retransmit(&self.epoch, &mut self.transport, sending, buf) { Sent::Now } else { Sent::Refused }
+    }
+
+    /// Queues a packet unless it may leave at once.
+    fn queue(&mut self, sending: &Sending<'_>, size: usize, class: Class) -> Option<Sent> {
+        match self.pacer.admit(sending.now, size, class) {
+            Admission::Now => None,
+            Admission::Full => Some(Sent::Dropped),
+            Admission::Wait if !self.transport.is_connected() => Some(Sent::Refused),
+            Admission::Wait => {
+                self.pacer.push(class, size, Waiting::new(sending));
+                Some(Sent::Later)
+            }
+        }
+    }
+
+    /// Appends the next packet that waited for its turn, or one of a probe; `None` when there is none now. Call it until it says so.
+    pub fn release(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Released> {
+        while let Some((class, waiting)) = self.pacer.pop(now) {
+            let sending = waiting.sending(now);
+            let (released, appended) = match class {
+                Class::Video => (Released::Video, self.downlink.forward(&self.epoch, &mut self.transport, &sending, buf)),
+                Class::Repair => (Released::Repair, self.downlink.retransmit(&self.epoch, &mut self.transport, &sending, buf)),
+            };
+            if appended {
+                return Some(released);
+            }
+        }
+        self.probe(now, buf).then_some(Released::Padding)
+    }
+
+    /// Appends padding while a probe is due.
+    fn probe(&mut self, now: Instant, buf: &mut Vec<u8>) -> bool {
+        let Some(cluster) = self.bandwidth.probe(now).filter(|_| self.transport.is_connected()) else { return false };
+        self.downlink.sent.probe(cluster.id);
+        let (bytes, packets) = self.downlink.sent.probed();
+        if !cluster.is_over(now, bytes) {
+            if bytes >= cluster.due(now) {
+                return false;
+            }
+            let size = cluster.packet_size() as usize;
+            if self.downlink.pad(now, &self.epoch, &mut self.transport, size, buf) {
+                self.pacer.spend(now, size);
+                return true;
+            }
+        }
+        self.bandwidth.probe_sent(now, packets);
+        self.downlink.sent.probe(0);
+        false
     }
 
     /// Appends a request for a keyframe of what the member sends; false while that layer does not flow.
@@ -286,11 +408,22 @@ impl Peer {
             let quality = Quality { rtt_ms, loss_up: self.uplink.loss, loss_down };
             out.push(PeerEvent::Quality(quality));
         }
+        if self.transport.is_connected() {
+            self.bandwidth.timeout(now, self.downlink.sent.waiting());
+            self.estimated(now, out);
+        }
     }
 
-    /// When [`Peer::timeout`] or [`Peer::write_rtcp`] has something to do.
+    /// When [`Peer::release`] has something to append.
+    pub fn release_at(&self) -> Option<Instant> {
+        let sent = &self.downlink.sent;
+        let cluster = self.bandwidth.cluster().map(|cluster| cluster.next(sent.probed().0));
+        [self.pacer.deadline(), cluster, self.bandwidth.deadline(sent.waiting())].into_iter().flatten().min()
+    }
+
+    /// When [`Peer::timeout`], [`Peer::write_rtcp`] or [`Peer::release`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        let media = [Some(self.downlink.deadline()), Some(self.quality_at), self.uplink.deadline()];
+        let media = [Some(self.downlink.deadline()), Some(self.quality_at), self.uplink.deadline(), self.release_at()];
         let media = media.into_iter().filter(|_| self.transport.is_connected()).flatten();
         media.chain(self.transport.deadline()).min()
     }

@@ -117,6 +117,18 @@ pub fn write(buf: &mut Vec<u8>, out: &Outgoing, ids: &ExtensionIds, ext: &Extens
     }
 }
 
+/// Appends a whole packet of nothing but `padding` bytes of padding (RFC 3550 §5.1), at least one.
+pub fn write_padding(buf: &mut Vec<u8>, out: &Outgoing, ids: &ExtensionIds, hop: &HopOut<'_>, padding: u8) {
+    let start = buf.len();
+    let padding = padding.max(1);
+    write(buf, out, ids, &Extensions::default(), hop);
+    buf.resize(buf.len() + usize::from(padding) - 1, 0);
+    buf.push(padding);
+    if let Some(flags) = buf.get_mut(start) {
+        *flags |= 0x20;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,6 +1,8 @@
 //! The loop of a shard: what comes in, from the socket, TCP, pipes and signaling; what the router makes of it; and what goes
 //! out. Owns the glue between peers and router; decides nothing.
 
+mod send;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +20,9 @@ use super::tcp::TcpConnections;
 use super::timers::Timers;
 use super::{Inbox, Start};
 use crate::edge::media::{Command, Event, Origin, TrackSpec};
-use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, TransportEvent};
+use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, Sent, TransportEvent};
 use crate::id::{MemberId, ShardId};
+use crate::policy::bandwidth::START;
 use crate::policy::layers::Budget;
 use crate::router::{Branch, Feed, Ingress, Input, NewTrack, Output, PeerKey, Router, Upstream};
 use crate::rtp::Source;
@@ -304,13 +307,13 @@ impl Shard {
                 let sent = self.append(peer, |peer, buf| {
                     peer.forward(&Sending { now, slot, packet: &packet, rewritten: &rewritten }, buf)
                 });
-                self.stats.rtp_out += u64::from(sent);
+                self.stats.rtp_out += u64::from(sent == Sent::Now);
             }
             Output::Retransmit { peer, slot, packet, rewritten } => {
                 let sent = self.append(peer, |peer, buf| {
                     peer.retransmit(&Sending { now, slot, packet: &packet, rewritten: &rewritten }, buf)
                 });
-                self.stats.rtx_out += u64::from(sent);
+                self.stats.rtx_out += u64::from(sent == Sent::Now);
             }
             Output::Feed { branch: Branch::Pipe(pipe), feed } => self.pipes.push(pipe, feed),
             // Links belong to the cascade's shard, which has no peers.
@@ -318,8 +321,11 @@ impl Shard {
             | Output::RequestKeyframe { upstream: Upstream::Cascade, .. }
             | Output::Wanted { upstream: Upstream::Cascade, .. } => {}
             Output::RequestKeyframe { upstream: Upstream::Peer(peer), track, layer } => {
-                let sent = self.append(peer, |peer, buf| peer.request_keyframe(track, layer, buf));
-                self.stats.keyframe_requests_out += u64::from(sent);
+                let sent = self.append(peer, |peer, buf| match peer.request_keyframe(track, layer, buf) {
+                    true => Sent::Now,
+                    false => Sent::Refused,
+                });
+                self.stats.keyframe_requests_out += u64::from(sent == Sent::Now);
             }
             Output::RequestKeyframe { upstream: Upstream::Pipe(pipe), track, layer } => {
                 self.pipes.wish(pipe, Wish::Keyframe { track, layer });
@@ -329,8 +335,10 @@ impl Shard {
                 self.pipes.wish(pipe, Wish::Layers { track, layers });
             }
             Output::Demand { peer, rate } => {
-                if let Some(peer) = self.peers.get_mut(peer).and_then(|entry| entry.peer.as_mut()) {
-                    peer.demand(now, rate);
+                let Some(entry) = self.peers.get_mut(peer) else { return };
+                if let Some(member) = entry.peer.as_mut() {
+                    member.demand(now, rate);
+                    self.timers.arm(peer, member.deadline(), &mut entry.armed);
                 }
             }
             Output::StreamState { peer, slot, track, state } => {
@@ -341,21 +349,6 @@ impl Shard {
             Output::Voices { room, tracks } => self.tell(Event::Voices { shard: self.events.id(), room, tracks }),
             Output::Levels { levels } => self.tell_if_room(Event::Levels { levels }),
         }
-    }
-
-    /// Lets a peer append one sealed packet to its batch; true when it had one.
-    fn append(&mut self, key: PeerKey, write: impl FnOnce(&mut Peer, &mut Vec<u8>) -> bool) -> bool {
-        let Some(entry) = self.peers.get_mut(key) else { return false };
-        let Some(peer) = entry.peer.as_mut() else { return false };
-        if !write(peer, entry.batch.buffer()) {
-            entry.batch.abandon();
-            return false;
-        }
-        entry.batch.close();
-        if !std::mem::replace(&mut entry.dirty, true) {
-            self.dirty.push(key);
-        }
-        true
     }
 
     fn fed(&mut self, now: Instant, feeds: Vec<Feed>) {
@@ -397,7 +390,8 @@ impl Shard {
                 }
                 let key = self.peers.insert(member, room);
                 self.route(now, Input::Connected { peer: key, connected: false });
-                self.route(now, Input::Budget { peer: key, budget: Budget::fixed(self.budget) });
+                // What its path carries it says once it is connected.
+                self.route(now, Input::Budget { peer: key, budget: Budget::fixed(self.budget.min(START)) });
             }
             Command::Configure { member, plan } => {
                 let Some(key) = self.peers.of_member(member) else { return };
@@ -408,7 +402,8 @@ impl Shard {
                     Some(peer) => peer.configure(now, &plan, &mut happened),
                     none => {
                         let (certificate, ssrc) = (Arc::clone(&self.certificate), rand::random());
-                        *none = Some(Peer::new(now, self.epoch, certificate, &plan, ssrc));
+                        let peer = none.insert(Peer::new(now, self.epoch, certificate, &plan, ssrc));
+                        peer.limit(now, self.budget);
                     }
                 }
                 self.after_peer(now, key, happened);
@@ -496,68 +491,12 @@ impl Shard {
                 }
             }
             self.write_rtcp(now, key);
+            self.release(now, key);
             self.after_peer(now, key, happened);
         }
         if self.router.deadline().is_some_and(|at| at <= now) {
             self.route(now, Input::Timeout);
         }
-    }
-
-    /// Lets a peer say what its reports and requests have come to: one compound packet, or several when one is full.
-    fn write_rtcp(&mut self, now: Instant, key: PeerKey) {
-        let Self { peers, router, dirty, .. } = self;
-        let Some(entry) = peers.get_mut(key) else { return };
-        let Some(peer) = entry.peer.as_mut() else { return };
-        while peer.write_rtcp(now, |slot, at| router.timestamp_at(key, slot, at), entry.batch.buffer()) {
-            entry.batch.close();
-            if !std::mem::replace(&mut entry.dirty, true) {
-                dirty.push(key);
-            }
-        }
-        entry.batch.abandon();
-    }
-
-    fn flush_when_due(&mut self, now: Instant) {
-        let (sent, dropped) = self.pipes.flush();
-        self.stats.pipe_packets_out += sent;
-        self.stats.pipe_drops += dropped;
-        if self.dirty.is_empty() {
-            return;
-        }
-        if !self.gather.is_zero() && now < *self.flush_at.get_or_insert(now + self.gather) {
-            return;
-        }
-        self.flush_at = None;
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            self.flush_peer(key);
-        }
-        self.dirty = dirty;
-    }
-
-    fn flush_peer(&mut self, key: PeerKey) {
-        let Some(entry) = self.peers.get_mut(key) else { return };
-        entry.dirty = false;
-        if entry.batch.is_empty() {
-            return;
-        }
-        self.stats.datagrams_out += entry.batch.len() as u64;
-        self.stats.bytes_out += entry.batch.bytes() as u64;
-        match entry.peer.as_ref().and_then(Peer::route) {
-            Some(Route::Udp(addr)) => {
-                for (bytes, segment) in entry.batch.runs(self.socket.max_segments()) {
-                    if self.socket.send(addr, bytes, segment).is_err() {
-                        self.stats.send_errors += 1;
-                    }
-                }
-            }
-            Some(Route::Tcp { conn, .. }) => {
-                let sent = self.tcp.send(conn, entry.batch.packets());
-                self.stats.dropped.queue_full += if sent { 0 } else { entry.batch.len() as u64 };
-            }
-            None => {}
-        }
-        entry.batch.clear();
     }
 
     /// Tells signaling what it must hear.

@@ -18,6 +18,12 @@ pub struct ShardStats {
     /// Packets forwarded to peers, one per subscriber.
     pub rtp_out: u64,
     pub rtx_out: u64,
+    /// Packets that waited in a pacer before they were sent.
+    pub paced: u64,
+    /// Packets that found a pacer full.
+    pub pacer_drops: u64,
+    /// Bytes of probes that were padding, or packets nobody asked for again.
+    pub padding_bytes_out: u64,
     pub nacks_in: u64,
     pub nacks_out: u64,
     pub keyframe_requests_out: u64,

@@ -1,6 +1,8 @@
 //! What a member receives: one outgoing stream per slot, written, numbered for RTX, counted and reported. Owns the SSRCs'
 //! state on this hop; which packet goes where, under which number, was the router's decision.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -21,14 +23,21 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const NAMED_PACKETS: u32 = 64;
 
 /// What a packet is larger than its payload by, about: headers of UDP, RTP and its extensions, and the tag.
-const OVERHEAD: usize = 64;
+pub(super) const OVERHEAD: usize = 64;
+
+/// Packets that are kept to fill probes with: retransmitting them may repair something, which padding can't.
+const MAX_RECENT: usize = 8;
+/// Smaller ones are not worth it, in bytes.
+const LEAST_RECENT: usize = 600;
+/// Older ones are shown already, or given up.
+const RECENT: Duration = Duration::from_millis(500);
 
 /// A packet for a slot, with its place in the slot's stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Sending<'a> {
     pub now: Instant,
     pub slot: Slot,
-    pub packet: &'a Packet,
+    pub packet: &'a Arc<Packet>,
     pub rewritten: &'a Rewritten,
 }
 
@@ -41,7 +50,28 @@ pub(super) struct Downlink {
     slots: Vec<Option<Stream>>,
     by_ssrc: FxHashMap<u32, Slot>,
     pub(super) sent: SentLog,
+    /// Latest packets that may fill a probe, while one may come.
+    pub(super) keeps_recent: bool,
+    recent: VecDeque<Waiting>,
     report_at: Instant,
+}
+
+/// A packet that is sent later.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) slot: Slot,
+    pub(super) packet: Arc<Packet>,
+    pub(super) rewritten: Rewritten,
+}
+
+impl Waiting {
+    pub(super) fn new(sending: &Sending<'_>) -> Self {
+        Self { slot: sending.slot, packet: Arc::clone(sending.packet), rewritten: *sending.rewritten }
+    }
+
+    pub(super) fn sending(&self, now: Instant) -> Sending<'_> {
+        Sending { now, slot: self.slot, packet: &self.packet, rewritten: &self.rewritten }
+    }
 }
 
 #[derive(Debug)]
@@ -53,6 +83,8 @@ struct Stream {
     octets: u32,
     /// Counted at the last report: a stream that sent nothing since needs none.
     reported: u32,
+    /// RTP time of the latest packet.
+    timestamp: u32,
 }
 
 #[derive(Debug)]
@@ -69,6 +101,8 @@ impl Downlink {
             slots: Vec::new(),
             by_ssrc: FxHashMap::default(),
             sent: SentLog::new(now),
+            keeps_recent: false,
+            recent: VecDeque::new(),
             report_at: now + REPORT_EVERY,
         };
         downlink.configure(plan);
@@ -89,6 +123,7 @@ impl Downlink {
             }
         }
         self.slots = slots;
+        self.recent.clear();
         self.by_ssrc = plan.send.iter().map(|send| (send.ssrc, send.slot)).collect();
     }
 
@@ -126,6 +161,13 @@ impl Downlink {
         }
         stream.packets = stream.packets.wrapping_add(1);
         stream.octets = stream.octets.wrapping_add(payload.len() as u32);
+        stream.timestamp = rewritten.timestamp;
+        if self.keeps_recent && payload.len() >= LEAST_RECENT && stream.rtx.is_some() {
+            if self.recent.len() == MAX_RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(Waiting::new(sending));
+        }
         true
     }
 
@@ -151,6 +193,56 @@ impl Downlink {
             buf.extend_from_slice(&rtx::prefix(rewritten.seq));
         };
         append_sealed(transport, head, &packet.payload, &rewritten.numbers, buf)
+    }
+
+    /// Whether there is a stream that padding can be sent on.
+    pub(super) fn can_pad(&self) -> bool {
+        self.slots.iter().flatten().any(|stream| stream.rtx.is_some()) && self.padding_format().is_some()
+    }
+
+    fn padding_format(&self) -> Option<u8> {
+        self.formats.iter().flatten().find_map(|&(_, rtx)| rtx)
+    }
+
+    /// Appends a packet that nobody needs, of about so many bytes: one that was sent of late once more, or padding only, which has no
+    /// place in a stream's own numbering and goes on RTX (RFC 4588 lets its numbers have gaps of any kind).
+    pub(super) fn pad(
+        &mut self,
+        now: Instant,
+        epoch: &Epoch,
+        transport: &mut Transport,
+        size: usize,
+        buf: &mut Vec<u8>,
+    ) -> bool {
+        while size >= LEAST_RECENT
+            && let Some(recent) = self.recent.pop_back()
+        {
+            if now.saturating_duration_since(recent.packet.arrival) < RECENT {
+                let done = self.retransmit(epoch, transport, &recent.sending(now), buf);
+                self.recent.push_front(recent);
+                return done;
+            }
+        }
+        let Some(pt) = self.padding_format() else { return false };
+        let with_rtx = |stream: &&mut Stream| stream.rtx.is_some();
+        // One that was in use, if there is any: receivers may not expect the others yet.
+        let used = self.slots.iter().flatten().any(|stream| stream.rtx.is_some() && stream.packets > 0);
+        let mut streams = self.slots.iter_mut().flatten().filter(with_rtx);
+        let Some(stream) = streams.find(|stream| stream.packets > 0 || !used) else { return false };
+        let Some(rtx) = &mut stream.rtx else { return false };
+        let padding = size.saturating_sub(OVERHEAD).clamp(1, usize::from(u8::MAX));
+        let mut hop = HopOut { mid: Some(&*stream.mid), ..HopOut::default() };
+        hop_numbers(&self.ids, &mut self.sent, now, epoch, padding, &mut hop);
+        let out = Outgoing { pt, seq: rtx.seq, timestamp: stream.timestamp, ssrc: rtx.ssrc, marker: false };
+        rtx.seq = rtx.seq.wrapping_add(1);
+        let start = buf.len();
+        header::write_padding(buf, &out, &self.ids, &hop, padding as u8);
+        transport.seal_rtp(buf, start).is_ok()
+    }
+
+    /// Bytes of payload that were sent, wrapping.
+    pub(super) fn octets(&self) -> u32 {
+        self.slots.iter().flatten().fold(0, |sum, stream| sum.wrapping_add(stream.octets))
     }
 
     /// When the next reports are due.
@@ -194,6 +286,7 @@ impl Stream {
             packets: 0,
             octets: 0,
             reported: 0,
+            timestamp: 0,
         }
     }
 }

@@ -22,6 +22,8 @@ const REORDERED: u8 = 3;
 pub(super) struct Delta {
     /// How much longer the way of the second took, in milliseconds.
     pub(super) delay: f64,
+    /// How long our own bursts had the second wait, in milliseconds.
+    pub(super) own: f64,
     /// When the second arrived, in milliseconds of the receiver's clock.
     pub(super) arrival: f64,
 }
@@ -33,6 +35,7 @@ struct Group {
     last_sent: Instant,
     first_arrival: i64,
     last_arrival: i64,
+    own: f64,
 }
 
 /// The latest two groups.
@@ -65,6 +68,7 @@ impl Groups {
         }
         if current.takes(packet) {
             current.last_sent = current.last_sent.max(packet.sent);
+            current.own = packet.own;
             current.last_arrival = current.last_arrival.max(packet.arrival);
             return Step::Nothing;
         }
@@ -81,7 +85,7 @@ impl Groups {
             return if self.reordered >= REORDERED { self.anew() } else { Step::Nothing };
         }
         self.reordered = 0;
-        Step::Delta(Delta { delay: (arrived - sent) as f64 / 1e3, arrival: done.last_arrival as f64 / 1e3 })
+        Step::Delta(Delta { delay: (arrived - sent) as f64 / 1e3, own: done.own, arrival: done.last_arrival as f64 / 1e3 })
     }
 
     fn anew(&mut self) -> Step {
@@ -92,7 +96,13 @@ impl Groups {
 
 impl Group {
     const fn new(packet: &Arrived) -> Self {
-        Self { first_sent: packet.sent, last_sent: packet.sent, first_arrival: packet.arrival, last_arrival: packet.arrival }
+        Self {
+            first_sent: packet.sent,
+            last_sent: packet.sent,
+            first_arrival: packet.arrival,
+            last_arrival: packet.arrival,
+            own: packet.own,
+        }
     }
 
     fn takes(&self, packet: &Arrived) -> bool {
@@ -113,7 +123,12 @@ mod tests {
         let (mut groups, start) = (Groups::default(), Instant::now());
         let mut step = Step::Nothing;
         for &(sent, arrival) in packets {
-            step = groups.push(&Arrived { sent: start + Duration::from_millis(sent), arrival: arrival * 1_000, size: 1_000 });
+            step = groups.push(&Arrived {
+                sent: start + Duration::from_millis(sent),
+                arrival: arrival * 1_000,
+                size: 1_000,
+                own: 0.0,
+            });
         }
         step
     }
@@ -121,7 +136,7 @@ mod tests {
     #[test]
     fn a_growing_queue_shows_between_groups() {
         let step = last(&[(0, 50), (2, 52), (20, 70), (22, 80), (40, 99)]);
-        assert_eq!(step, Step::Delta(Delta { delay: 8.0, arrival: 80.0 }));
+        assert_eq!(step, Step::Delta(Delta { delay: 8.0, own: 0.0, arrival: 80.0 }));
     }
 
     #[test]
@@ -135,6 +150,9 @@ mod tests {
     fn a_clock_that_jumps_begins_anew() {
         assert_eq!(last(&[(0, 50), (20, 70), (40, 9_000), (60, 9_020)]), Step::Anew);
         assert_eq!(last(&[(0, 90_000), (20, 90_020), (40, 50), (60, 70)]), Step::Anew);
-        assert_eq!(last(&[(0, 90), (20, 110), (40, 50), (60, 70), (80, 90)]), Step::Delta(Delta { delay: 0.0, arrival: 70.0 }));
+        assert_eq!(
+            last(&[(0, 90), (20, 110), (40, 50), (60, 70), (80, 90)]),
+            Step::Delta(Delta { delay: 0.0, own: 0.0, arrival: 70.0 })
+        );
     }
 }

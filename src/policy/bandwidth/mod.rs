@@ -13,7 +13,7 @@
 //!
 //! | part | says |
 //! |---|---|
-//! | `groups`, `trend` | whether a queue grows: arrivals beside departures |
+//! | `groups`, `trend`, `own` | whether a queue grows that our own bursts don't explain: arrivals beside departures |
 //! | `delay` | the rate that follows from that |
 //! | `loss` | what of the loss is the rate's fault |
 //! | `acked` | what arrives |
@@ -24,6 +24,7 @@ mod acked;
 mod delay;
 mod groups;
 mod loss;
+mod own;
 mod probe;
 mod reports;
 mod steady;
@@ -40,6 +41,7 @@ use acked::AckedRate;
 use delay::{DelayRate, Seen};
 use groups::{Groups, Step};
 use loss::{Loss, Verdict};
+use own::OwnQueue;
 use probe::{Found, Prober};
 use reports::Reported;
 use steady::Steady;
@@ -92,6 +94,8 @@ struct Arrived {
     /// In microseconds of the receiver's clock.
     arrival: i64,
     size: u16,
+    /// How long our own bursts had it wait, in milliseconds.
+    own: f64,
 }
 
 /// The estimate of one receiver's path.
@@ -100,6 +104,7 @@ pub struct Estimator {
     cap: f64,
     demand: Option<f64>,
     rtt: Option<Duration>,
+    own: OwnQueue,
     groups: Groups,
     trend: Trend,
     acked: AckedRate,
@@ -137,6 +142,7 @@ impl Estimator {
             cap: cap.0 as f64,
             demand: None,
             rtt: None,
+            own: OwnQueue::default(),
             groups: Groups::default(),
             trend: Trend::default(),
             acked: AckedRate::default(),
@@ -191,7 +197,8 @@ impl Estimator {
         self.source = Source::Feedback(now);
         let (mut arrived, mut lost, mut first) = (0, 0, None);
         for outcome in outcomes {
-            let packet = outcome.arrival.map(|arrival| Arrived { sent: outcome.sent, arrival, size: outcome.size });
+            let own = self.own.sent(outcome.sent, outcome.size, self.delay.rate());
+            let packet = outcome.arrival.map(|arrival| Arrived { sent: outcome.sent, arrival, size: outcome.size, own });
             if outcome.probe != 0 {
                 self.prober.reported(outcome.probe, packet.as_ref());
             }
@@ -236,7 +243,12 @@ impl Estimator {
             probes: self.may_probe,
             ceiling: self.goal(),
         };
-        if self.delay.update(now, &seen) {
+        let full = self.delay.capacity().is_some();
+        let cut = self.delay.update(now, &seen);
+        if full && self.delay.capacity().is_none() {
+            self.prober.trust(self.after_cut(now));
+        }
+        if cut {
             self.loss.congested();
             self.prober.cut(now);
             self.prober.postpone(self.after_cut(now));
@@ -261,7 +273,7 @@ impl Estimator {
             Found::Nothing | Found::Surprise => {}
             Found::Open(more) | Found::Met(more) if more > rate => {
                 self.delay.set(more.min(self.goal().max(rate)));
-                self.prober.raised(now, matches!(found, Found::Open(_)) && more < self.goal());
+                self.prober.raised(now, more / rate, matches!(found, Found::Open(_)) && more < self.goal());
                 if self.delay.cut().is_none_or(|cut| now.saturating_duration_since(cut) > AFTER_CUT * 2) {
                     self.steady.lift(self.delay.rate());
                 }
@@ -292,6 +304,11 @@ impl Estimator {
         if self.prober.cluster().is_none() && self.is_probing_worth_while() {
             self.prober.start(now, self.delay.rate(), self.goal());
         }
+        self.prober.cluster()
+    }
+
+    /// The cluster that is being sent.
+    pub fn cluster(&self) -> Option<Cluster> {
         self.prober.cluster()
     }
 

@@ -22,7 +22,7 @@ const STEP: f64 = 2.0;
 /// Between clusters that found nothing: the first few, and all others. More saves padding, and finds a path that widened later.
 const BETWEEN: [Duration; 3] = [Duration::from_millis(1_500), Duration::from_millis(3_000), Duration::from_millis(4_500)];
 /// The same at most after results that did not hold.
-const BETWEEN_MOST: Duration = Duration::from_secs(12);
+const BETWEEN_MOST: Duration = Duration::from_secs(6);
 /// Reports on a cluster are waited for so long beyond the round trip.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// Share of a cluster's packets that must arrive for it to say anything.
@@ -32,6 +32,8 @@ const MET: f64 = 0.9;
 const TAKEN: f64 = 0.95;
 /// A cut so soon after a result raised the estimate says that the result did not hold.
 const HOLDS_AFTER: Duration = Duration::from_secs(5);
+/// A smaller step than this is what any cut takes back.
+const LARGE: f64 = 1.3;
 /// A result that held for so long is trusted again.
 const TRUST_AFTER: Duration = Duration::from_secs(30);
 
@@ -239,16 +241,24 @@ impl Prober {
         Some(if met { Found::Met(found) } else { Found::Open(found) })
     }
 
-    /// The result raised the estimate; `further` says that there is more to look for.
-    pub(super) fn raised(&mut self, now: Instant, further: bool) {
+    /// The result raised the estimate by this factor; `further` says that there is more to look for.
+    pub(super) fn raised(&mut self, now: Instant, factor: f64, further: bool) {
         if self.raised.is_some_and(|raised| now.saturating_duration_since(raised) > TRUST_AFTER) {
             self.doubts = 0;
         }
-        self.raised = Some(now);
+        if factor > LARGE {
+            self.raised = Some(now);
+        }
         self.vain = 0;
         if further {
             self.at = Some(now);
         }
+    }
+
+    /// More arrives than the path was thought to carry: it is another path now.
+    pub(super) fn trust(&mut self, now: Instant) {
+        self.doubts = 0;
+        self.soon(now);
     }
 
     /// The estimate was cut: a result that just raised it did not hold.
@@ -324,7 +334,7 @@ mod tests {
             };
             free = free.max(leave);
             let arrival = leave.duration_since(start).as_micros() as i64;
-            prober.reported(cluster.id, Some(&Arrived { sent: at, arrival, size: size as u16 }));
+            prober.reported(cluster.id, Some(&Arrived { sent: at, arrival, size: size as u16, own: 0.0 }));
             (sent, packets, *now) = (sent + size, packets + 1, at);
         }
         prober.sent(*now, packets, RTT);
@@ -337,7 +347,7 @@ mod tests {
         prober.soon(now);
         let Some(Found::Open(found)) = send(&mut prober, &mut now, 1e6, 1e7, 1e9, 0) else { panic!() };
         assert!((2.5e6..3.2e6).contains(&found), "{found}");
-        prober.raised(now, true);
+        prober.raised(now, 3.0, true);
         let Some(Found::Met(found)) = send(&mut prober, &mut now, found, 1e7, 4e6, 0) else { panic!() };
         assert!((3.4e6..4.1e6).contains(&found), "{found}");
         assert!(prober.deadline().is_some_and(|at| at > now + Duration::from_secs(1)), "no hurry after that");
@@ -351,7 +361,7 @@ mod tests {
         prober.soon(now);
         // A bucket of 4 kB in front of 500 kbps.
         assert!(matches!(send(&mut prober, &mut now, 5e5, 1e6, 5e5, 4_000), Some(Found::Open(_))));
-        prober.raised(now, false);
+        prober.raised(now, 2.0, false);
         prober.cut(now + Duration::from_secs(1));
         now += Duration::from_secs(20);
         let first = send(&mut prober, &mut now, 5e5, 1e6, 5e5, 8_000);

@@ -83,8 +83,10 @@ impl Trend {
         let since = self.samples.back().map_or(0.0, |&(arrival, _)| delta.arrival - arrival).max(0.0);
         self.deltas = (self.deltas + 1).min(MAX_DELTAS);
         self.accumulated += delta.delay;
-        self.smooth = self.smooth * SMOOTHING + self.accumulated * (1.0 - SMOOTHING);
         self.note_base(delta.arrival);
+        // What our own bursts explain is no news of the path.
+        let unexplained = (self.queue() - delta.own).max(0.0);
+        self.smooth = self.smooth * SMOOTHING + unexplained * (1.0 - SMOOTHING);
         self.samples.push_back((delta.arrival, self.smooth));
         if self.samples.len() > SAMPLES {
             self.samples.pop_front();
@@ -169,7 +171,7 @@ mod tests {
         (0..count)
             .map(|step| {
                 arrival += 10.0 + delay(step);
-                trend.push(Delta { delay: delay(step), arrival });
+                trend.push(Delta { delay: delay(step), own: 0.0, arrival });
                 trend.usage()
             })
             .collect()
