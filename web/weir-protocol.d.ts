@@ -60,7 +60,12 @@ tracks?: Array<PublishedTrack>, ice_restart?: boolean, }
   | { "t": "hand", up: boolean, }
   | { "t": "meta", name?: string, attrs?: { [key in string]: string | null }, }
   | { "t": "admin", op: AdminOp, target: MemberId, }
-  | { "t": "ping", ts: number, rtt?: number, }
+  | { "t": "ping", ts: number, rtt?: number, 
+/**
+ * For how long any picture on screen stood since the ping before, in milliseconds.
+ */
+frozen_ms?: number, }
+  | { "t": "stats", }
   | { "t": "bye", };
 
 /**
@@ -139,6 +144,23 @@ export type LeaveReason = "left" | "replaced" | "removed" | "timed_out" | "expir
 export type MemberId = string;
 
 /**
+ * What a member receives, at one moment.
+ */
+export type MemberStats = { 
+/**
+ * What the path to the member is estimated to carry, in bits per second; null before there is an estimate.
+ */
+estimate_bps: number | null, 
+/**
+ * What its subscriptions are given.
+ */
+budget_bps: number, 
+/**
+ * What all that it has on screen would take.
+ */
+demand_bps: number, rtt_ms: number, subscriptions: Array<SubscriptionStats>, };
+
+/**
  * What an m-line of an answer carries.
  */
 export type MidBinding = { mid: string, 
@@ -170,13 +192,21 @@ node: NodeId, region: RegionId, hand: boolean,
 away: boolean, tracks: Array<Track>, };
 
 /**
- * How well a member's transport does.
+ * How good the call is for a member.
  */
 export type PeerQuality = { pid: MemberId, q: QualityKind, 
 /**
- * 1 (worst) to 5.
+ * 1 (worst) to 5: the worse of both directions.
  */
-score: number, rtt_ms: number, 
+score: number, 
+/**
+ * Of what it sends.
+ */
+up: number, 
+/**
+ * Of what it receives.
+ */
+down: number, rtt_ms: number, 
 /**
  * The worse of both directions, as a share of 1.
  */
@@ -281,6 +311,7 @@ mids: Array<MidBinding>, }
   | { "t": "migrate", url: string, deadline_ms: number, }
   | { "t": "speakers", speakers: Array<Speaker>, }
   | { "t": "quality", peers: Array<PeerQuality>, }
+  | { "t": "stats", stats: MemberStats, }
   | { "t": "chat" } & Chat
   | { "t": "react", from: MemberId, emoji: string, }
   | { "t": "mute_request", track: TrackId, by: MemberId, }
@@ -289,6 +320,11 @@ mids: Array<MidBinding>, }
   | { "t": "ack", id: number, }
   | { "t": "err", id: number | null, code: ErrorCode, msg: string, }
   | { "t": "pong", ts: number, };
+
+/**
+ * Why a subscription gets less than it might. Names may be added.
+ */
+export type ShortReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_media" | "keyframe" | "quiet";
 
 /**
  * Where a track's media comes from; the names are those of LiveKit's `canPublishSources`.
@@ -306,6 +342,43 @@ export type Speaker = { pid: MemberId, level: number, };
 export type StreamReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_media";
 
 export type StreamStateKind = "active" | "paused";
+
+/**
+ * One track that a slot of the member carries. Heights are those of layers, in lines; null for voices, and for no layer.
+ */
+export type SubscriptionStats = { track: TrackId, kind: Kind, 
+/**
+ * Lines of the picture on screen, in device pixels; 0 off screen.
+ */
+screen_h: number, 
+/**
+ * What the screen calls for.
+ */
+wanted_h: number | null, 
+/**
+ * What was granted; it may not flow yet.
+ */
+target_h: number | null, 
+/**
+ * What is sent.
+ */
+current_h: number | null, 
+/**
+ * Why what is sent is not what the screen calls for; null when it is.
+ */
+reason: ShortReason | null, 
+/**
+ * Sent over the last seconds, without headers.
+ */
+bps: number, 
+/**
+ * As the member reports it, as a share of 1.
+ */
+loss: number, jitter_ms: number, 
+/**
+ * Keyframes that the member asked for so far.
+ */
+keyframes_asked: number, };
 
 /**
  * A published track.

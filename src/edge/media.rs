@@ -4,8 +4,10 @@
 use bytes::Bytes;
 
 use super::plan::{MediaPlan, Slot};
+use super::stats::MemberStats;
 use crate::cluster::View;
 use crate::id::{MemberId, NodeId, RoomId, ShardId, TrackId};
+use crate::policy::quality::{Path, Pictures};
 use crate::policy::speaker::Reading;
 pub use crate::router::{Reason, StreamState, ViewItem};
 use crate::rtp::{Kind, LayerInfo, LayerSet, Source};
@@ -48,6 +50,10 @@ pub enum Command {
     View {
         member: MemberId,
         items: Vec<ViewItem>,
+    },
+    /// What becomes of a member's subscriptions is to be told.
+    Stats {
+        member: MemberId,
     },
     /// What a member may receive at most.
     Budget {
@@ -140,6 +146,11 @@ pub enum Event {
         member: MemberId,
         quality: Quality,
     },
+    /// The answer to [`Command::Stats`].
+    Stats {
+        member: MemberId,
+        stats: MemberStats,
+    },
     /// A member sent this on a data channel.
     Data {
         member: MemberId,
@@ -178,12 +189,15 @@ pub enum CloseReason {
     NeverConnected,
 }
 
-/// How well a member's transport does.
+/// How well a member's media does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Quality {
-    pub rtt_ms: u32,
-    /// Of what the member sends, as a share of 1.
-    pub loss_up: f32,
-    /// Of what the member receives.
-    pub loss_down: f32,
+    /// The way of what the member sends.
+    pub up: Path,
+    /// Of what it receives.
+    pub down: Path,
+    /// The pictures it sends.
+    pub published: Pictures,
+    /// Those on its screen.
+    pub shown: Pictures,
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use stream::{StreamReason, StreamStateKind};
 
+use crate::edge::stats::MemberStats;
 use crate::id::{Identity, MemberId, NodeId, RegionId, RoomId, TrackId};
 use crate::rtp::{Kind, Source};
 
@@ -112,7 +113,12 @@ pub enum ClientMessage {
         ts: f64,
         #[serde(default)]
         rtt: Option<f64>,
+        /// For how long any picture on screen stood since the ping before, in milliseconds.
+        #[serde(default)]
+        frozen_ms: Option<f64>,
     },
+    /// Asks what becomes of one's subscriptions; once every two seconds is enough.
+    Stats {},
     Bye {},
 }
 
@@ -345,6 +351,10 @@ pub enum ServerMessage {
     Quality {
         peers: Vec<PeerQuality>,
     },
+    /// What becomes of one's subscriptions, and why. Only the one who asked is told, after the `ack`.
+    Stats {
+        stats: MemberStats,
+    },
     /// Also to its sender, whose `cid` it carries.
     Chat(Chat),
     /// From another member; one's own is not repeated.
@@ -508,14 +518,18 @@ pub struct Speaker {
     pub level: u8,
 }
 
-/// How well a member's transport does.
+/// How good the call is for a member.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct PeerQuality {
     pub pid: MemberId,
     pub q: QualityKind,
-    /// 1 (worst) to 5.
+    /// 1 (worst) to 5: the worse of both directions.
     pub score: f32,
+    /// Of what it sends.
+    pub up: f32,
+    /// Of what it receives.
+    pub down: f32,
     pub rtt_ms: u32,
     /// The worse of both directions, as a share of 1.
     pub loss: f32,

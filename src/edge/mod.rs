@@ -9,4 +9,5 @@ pub mod peer;
 pub mod plan;
 pub mod sdp;
 pub mod signal;
+pub mod stats;
 pub mod token;

@@ -9,6 +9,7 @@ mod downlink;
 pub mod dtls;
 pub mod dtls_guard;
 pub mod event;
+mod figures;
 pub mod ice;
 pub mod pacer;
 pub mod records;
@@ -21,11 +22,13 @@ mod uplink;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 pub use downlink::Sending;
 pub use dtls::Certificate;
 pub use event::TransportEvent;
+pub use figures::Figures;
 pub use route::Route;
 pub use stun::ufrag_of;
 
@@ -34,6 +37,7 @@ use crate::edge::plan::{MediaPlan, Slot};
 use crate::id::{ShardId, TrackId};
 use crate::policy::bandwidth::{Estimator, START};
 use crate::policy::layers::Budget;
+use crate::policy::quality::{Path, Pictures};
 use crate::rtp::clock::{Epoch, NtpTime, SenderClock};
 use crate::rtp::rtcp::transport::TransportFeedback;
 use crate::rtp::rtcp::{self, Reports, Rtcp};
@@ -51,6 +55,12 @@ const ASSUMED_RTT: Duration = Duration::from_millis(100);
 
 /// What a member may receive before anybody says.
 const DEFAULT_CAP: Bitrate = Bitrate::mbps(20);
+
+/// A receiver that asks for a keyframe shows a picture that stands for about this long.
+const STANDS: Duration = Duration::from_millis(300);
+
+/// Keyframe requests of one FIR that are obeyed: more than slots there can be.
+const MAX_FIR: usize = 64;
 
 /// How often the member's quality is told.
 const QUALITY_EVERY: Duration = Duration::from_secs(2);
@@ -144,6 +154,8 @@ pub struct Peer {
     reported: (u32, Instant),
     rtt: Option<Duration>,
     loss_down: f32,
+    /// Keyframes that were asked for since quality was told.
+    keyframes: u32,
     quality_at: Instant,
     /// RTCP that is written but not sealed yet: more than fits one datagram.
     rtcp: Vec<u8>,
@@ -166,6 +178,7 @@ impl Peer {
             bandwidth: Estimator::new(now, DEFAULT_CAP, plan.extensions.transport_cc.is_some()),
             rtt: None,
             loss_down: 0.0,
+            keyframes: 0,
             quality_at: now + QUALITY_EVERY,
             rtcp: Vec::new(),
             transport_events: Vec::new(),
@@ -241,11 +254,13 @@ impl Peer {
                     }
                 }
                 Rtcp::Pli { media } => {
-                    out.extend(self.downlink.slot_of(media).map(|slot| PeerEvent::KeyframeWanted { slot }));
+                    let slot = self.downlink.slot_of(media);
+                    self.keyframes_wanted(slot, out);
                 }
                 Rtcp::Fir { requests } => {
                     let slots = requests.iter().filter_map(|(media, _)| self.downlink.slot_of(media));
-                    out.extend(slots.map(|slot| PeerEvent::KeyframeWanted { slot }));
+                    let slots: ArrayVec<Slot, MAX_FIR> = slots.take(MAX_FIR).collect();
+                    self.keyframes_wanted(slots, out);
                 }
                 Rtcp::TransportFeedback(feedback) => self.transport_feedback(now, &feedback, out),
                 Rtcp::Remb { rate, .. } => {
@@ -275,11 +290,22 @@ impl Peer {
         out.extend(self.bandwidth.budget(now).map(PeerEvent::Budget));
     }
 
+    fn keyframes_wanted(&mut self, slots: impl IntoIterator<Item = Slot>, out: &mut Vec<PeerEvent>) {
+        for slot in slots {
+            self.keyframes += 1;
+            self.downlink.keyframe_asked(slot);
+            out.push(PeerEvent::KeyframeWanted { slot });
+        }
+    }
+
     /// What the member says of the streams it receives.
     fn reception(&mut self, now: Instant, reports: Reports<'_>) {
         let ntp = self.epoch.ntp(now);
         let mut worst = None;
-        for block in reports.iter().filter(|block| self.downlink.slot_of(block.ssrc).is_some()) {
+        for block in reports.iter() {
+            if !self.downlink.heard(now, &block) {
+                continue;
+            }
             worst = worst.max(Some(block.fraction_lost));
             if let Some(rtt) = block.round_trip(ntp) {
                 self.rtt = Some(self.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
@@ -403,15 +429,37 @@ impl Peer {
         self.with_transport(out, |transport, events| transport.handle_timeout(now, events));
         if self.transport.is_connected() && now >= self.quality_at {
             self.quality_at = now + QUALITY_EVERY;
-            let rtt_ms = self.rtt.map_or(0, |rtt| rtt.as_millis() as u32);
-            let loss_down = self.downlink.sent.loss(now).unwrap_or(self.loss_down);
-            let quality = Quality { rtt_ms, loss_up: self.uplink.loss, loss_down };
-            out.push(PeerEvent::Quality(quality));
+            self.downlink.measure(now);
+            out.push(PeerEvent::Quality(self.quality(now)));
         }
         if self.transport.is_connected() {
             self.bandwidth.timeout(now, self.downlink.sent.waiting());
             self.estimated(now, out);
         }
+    }
+
+    /// How the paths do; what becomes of pictures the router knows.
+    fn quality(&mut self, now: Instant) -> Quality {
+        let round_trip = self.rtt.unwrap_or_default();
+        let loss = self.downlink.sent.loss(now).unwrap_or(self.loss_down);
+        let jitter = self.downlink.all_figures().filter_map(|figures| Some(figures.reception(now)?.1)).max();
+        let stood = STANDS.as_secs_f32() * std::mem::take(&mut self.keyframes) as f32 / QUALITY_EVERY.as_secs_f32();
+        Quality {
+            up: Path { round_trip, jitter: self.uplink.jitter, loss: self.uplink.loss },
+            down: Path { round_trip, jitter: jitter.unwrap_or_default(), loss },
+            published: Pictures::default(),
+            shown: Pictures { frozen: stood.min(1.0), ..Pictures::default() },
+        }
+    }
+
+    /// What is measured of a slot's stream.
+    pub fn figures(&self, slot: Slot) -> Option<&Figures> {
+        self.downlink.figures(slot)
+    }
+
+    /// The round trip to the member, once a report told it.
+    pub const fn round_trip(&self) -> Option<Duration> {
+        self.rtt
     }
 
     /// When [`Peer::release`] has something to append.

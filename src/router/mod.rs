@@ -16,6 +16,7 @@ mod egress;
 mod event;
 mod forward;
 mod meter;
+mod stats;
 mod track;
 mod view;
 
@@ -26,6 +27,7 @@ mod tests;
 
 pub use audio::Ingress;
 pub use event::{Branch, Feed, Have, Input, NewTrack, Output, PeerKey, Upstream};
+pub use stats::{Short, Subscription};
 pub use view::{Reason, StreamState, ViewItem};
 
 use std::time::{Duration, Instant};

@@ -1060,3 +1060,43 @@ fn why_nothing_comes_of_a_track_is_told() {
     h.play(VIDEO, &[0], 3);
     assert_eq!(last(&h), flows);
 }
+
+#[test]
+fn what_a_subscription_gets_is_told_with_the_reason() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 3, Upstream::Peer(PUBLISHER));
+    h.bind(1, Some(VIDEO));
+    let of = |h: &Harness| h.router.subscriptions(PeerKey(1))[0];
+    h.view(1, VIDEO, 720);
+    h.play(VIDEO, &[0, 1, 2], 90);
+    let lines = |lines| Some(PixelHeight(lines));
+    let all = of(&h);
+    assert_eq!((all.wanted, all.target, all.current, all.short), (lines(720), lines(720), lines(720), None));
+    assert_eq!(h.router.shown(PeerKey(1)).expected, 1);
+
+    // The path carries less.
+    h.input(Input::Budget { peer: PeerKey(1), budget: Budget::fixed(Bitrate::kbps(20)) });
+    h.play(VIDEO, &[0, 1, 2], 90);
+    let less = of(&h);
+    assert_eq!(less.short, Some(Short::Bandwidth), "{less:?}");
+    assert!(less.wanted == lines(720) && less.current < lines(720));
+    let shown = h.router.shown(PeerKey(1));
+    assert!(shown.expected == 1 && (shown.missing == 1 || shown.halvings >= 1.0), "{shown:?}");
+
+    h.input(Input::Budget { peer: PeerKey(1), budget: DEFAULT_BUDGET });
+    h.play(VIDEO, &[0, 1, 2], 400);
+    assert_eq!(of(&h).short, None);
+    // Its publisher stops the largest layer.
+    h.play(VIDEO, &[0, 1], 90);
+    assert_eq!((of(&h).short, of(&h).current), (Some(Short::NoMedia), lines(360)));
+    let published = h.router.published(PUBLISHER);
+    assert_eq!((published.expected, published.missing, published.halvings), (1, 0, 1.0));
+
+    h.input(Input::Muted { track: VIDEO, muted: true });
+    assert_eq!((of(&h).short, h.router.shown(PeerKey(1)).expected), (Some(Short::Muted), 0));
+    h.input(Input::Muted { track: VIDEO, muted: false });
+    h.input(Input::View { peer: PeerKey(1), items: Vec::new() });
+    assert_eq!((of(&h).short, of(&h).wanted, of(&h).current), (Some(Short::OffScreen), None, None));
+    assert_eq!(h.router.shown(PeerKey(1)).expected, 0, "what is off screen is no fault");
+    assert_eq!(h.router.subscriptions(PeerKey(9)), []);
+}

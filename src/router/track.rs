@@ -184,6 +184,12 @@ impl Track {
         if self.muted || !self.voice.is_heard() { Bitrate(0) } else { measured.unwrap_or(VOICE) }
     }
 
+    /// A layer's height: as told, else assumed.
+    pub(super) fn height_of(&self, layer: Layer) -> PixelHeight {
+        let told = self.layer(layer).map_or(PixelHeight(0), |layer| layer.info.height);
+        if told.0 > 0 { told } else { PixelHeight(ASSUMED_HEIGHT << usize::from(layer.0).min(Layer::MAX)) }
+    }
+
     /// Which layers the branches want.
     pub(super) fn branch_interest(&self) -> LayerSet {
         let wanted = self.layers.iter().enumerate().filter(|(_, layer)| !layer.branches.is_empty());

@@ -398,6 +398,7 @@ impl Cascade {
             | Command::RemovePeer { .. }
             | Command::Bind { .. }
             | Command::View { .. }
+            | Command::Stats { .. }
             | Command::Budget { .. }
             | Command::Data { .. } => return,
         };

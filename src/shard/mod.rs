@@ -28,7 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::edge::media::{Command, Event};
 use crate::edge::peer::Certificate;
-use crate::id::ShardId;
+use crate::edge::stats::MemberStats;
+use crate::id::{MemberId, ShardId};
 use crate::rtp::clock::Epoch;
 use crate::units::Bitrate;
 use pipe::Pipes;
@@ -50,6 +51,11 @@ pub enum Inbox {
     },
     Stats {
         reply: oneshot::Sender<ShardStats>,
+    },
+    /// What becomes of a member's subscriptions; none for one that is not here.
+    Member {
+        member: MemberId,
+        reply: oneshot::Sender<Option<MemberStats>>,
     },
     Stop,
 }

@@ -1,6 +1,7 @@
 //! The loop of a shard: what comes in, from the socket, TCP, pipes and signaling; what the router makes of it; and what goes
 //! out. Owns the glue between peers and router; decides nothing.
 
+mod report;
 mod send;
 
 use std::io;
@@ -261,7 +262,7 @@ impl Shard {
             }
             PeerEvent::KeyframeWanted { slot } => self.route(now, Input::KeyframeWanted { peer: key, slot }),
             PeerEvent::Budget(budget) => self.route(now, Input::Budget { peer: key, budget }),
-            PeerEvent::Quality(quality) => self.tell_if_room(Event::Quality { member, quality }),
+            PeerEvent::Quality(quality) => self.tell_quality(key, member, quality),
             PeerEvent::Transport(event) => self.transport_event(now, key, event),
         }
     }
@@ -369,6 +370,9 @@ impl Shard {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.snapshot());
             }
+            Inbox::Member { member, reply } => {
+                let _ = reply.send(self.member_stats(now, member));
+            }
             Inbox::Stop => return true,
         }
         false
@@ -418,6 +422,11 @@ impl Shard {
             Command::Mute { track, muted } => self.route(now, Input::Muted { track, muted }),
             Command::Bind { member, slot, track } => self.for_peer(now, member, |peer| Input::Bind { peer, slot, track }),
             Command::View { member, items } => self.for_peer(now, member, |peer| Input::View { peer, items }),
+            Command::Stats { member } => {
+                if let Some(stats) = self.member_stats(now, member) {
+                    self.tell_if_room(Event::Stats { member, stats });
+                }
+            }
             Command::Budget { member, rate } => {
                 self.for_peer(now, member, |peer| Input::Budget { peer, budget: Budget::fixed(rate) });
             }
@@ -507,17 +516,5 @@ impl Shard {
     /// Tells what the next report replaces anyway.
     fn tell_if_room(&mut self, event: Event) {
         self.stats.dropped.queue_full += u64::from(!self.events.tell_if_room(event));
-    }
-
-    fn snapshot(&self) -> ShardStats {
-        let (tracks, subscriptions) = self.router.counts();
-        let nacks_out = self.peers.iter().filter_map(|(_, entry)| entry.peer.as_ref()).map(Peer::nacks_sent).sum();
-        ShardStats {
-            peers: self.peers.len() as u32,
-            tracks: tracks as u32,
-            subscriptions: subscriptions as u32,
-            nacks_out,
-            ..self.stats.clone()
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::farewell::Farewell;
 use super::member::{Link, Media, Member, Rates, Session};
+use super::quality::Frozen;
 use super::room::Room;
 use super::timers::Wake;
 use super::{Conn, ConnId, Door, Hub, Output, Refusal};
@@ -145,6 +146,8 @@ impl Hub {
             view_sent: None,
             quality: None,
             quality_told: None,
+            frozen: Frozen::default(),
+            stats_asked: false,
             quality_shared: None,
             knows_quality: false,
             sent_to: None,

@@ -1,23 +1,19 @@
 //! What the media plane reports, and what of it members are told. Part of `edge::hub`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::farewell::Farewell;
-use super::member::{Link, Media, Member};
-use super::speakers;
+use super::member::Media;
+use super::{quality, speakers};
 use super::timers::Wake;
 use super::{Hub, Output, TrackPlace};
-use crate::edge::media::{CloseReason, Command, Event, Quality, StreamState};
-use crate::edge::message::{LeaveAction, LeaveReason, PeerQuality, QualityKind, ServerMessage, StreamReason, StreamStateKind};
+use crate::edge::media::{CloseReason, Command, Event, StreamState};
+use crate::edge::message::{LeaveAction, LeaveReason, ServerMessage, StreamReason, StreamStateKind};
 use crate::id::{MemberId, RoomId, ShardId, TrackId};
 use crate::policy::speaker::Reading;
 use crate::rtp::{Layer, LayerSet};
-
-/// How often quality is told.
-const QUALITY_INTERVAL: Duration = Duration::from_secs(3);
 
 impl Hub {
     pub(super) fn media_event(&mut self, event: Event) {
@@ -29,12 +25,8 @@ impl Hub {
             Event::StreamState { member, slot: _, track, state } => self.stream_state(member, track, state),
             Event::Levels { levels } => self.levels(&levels),
             Event::Voices { shard, room, tracks } => self.voices(shard, &room, tracks),
-            Event::Quality { member, quality } => {
-                if let Some(member) = self.members.get_mut(&member) {
-                    member.quality = Some(quality);
-                    self.timers.arm(Wake::Quality(member.room.clone()), self.now + QUALITY_INTERVAL);
-                }
-            }
+            Event::Quality { member, quality } => self.quality_of(member, quality),
+            Event::Stats { member, stats } => self.stats_of(member, stats),
             Event::Data { member, label, binary, payload } => self.relay(member, &label, binary, &payload),
             Event::Room { from, room, body } => self.room_message(&from, &room, &body),
             Event::Cluster { view } => self.cluster(view),
@@ -45,7 +37,7 @@ impl Hub {
     fn media_is(&mut self, id: MemberId, media: Media) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.media = media;
-        self.timers.arm(Wake::Quality(member.room.clone()), self.now + QUALITY_INTERVAL);
+        self.timers.arm(Wake::Quality(member.room.clone()), self.now + quality::INTERVAL);
         self.reckon_end(id);
     }
 
@@ -144,51 +136,6 @@ impl Hub {
         self.tell_room_passing(id, None, ServerMessage::Speakers { speakers });
     }
 
-    /// Tells everybody whose quality changed, each how it is itself, and a newcomer all of it.
-    pub(super) fn tell_quality(&mut self, id: &RoomId) {
-        let Some(room) = self.rooms.get_mut(id) else { return };
-        let (mut all, mut changed) = (Vec::new(), Vec::new());
-        for member in &room.members {
-            let Some(member) = self.members.get_mut(member) else { continue };
-            let Some(quality) = member.quality.filter(|_| !member.hidden()) else { continue };
-            let rated = rate(member, quality);
-            if member.quality_told != Some(rated.q) {
-                member.quality_told = Some(rated.q);
-                changed.push(rated.clone());
-                if let Some(relay) = &mut self.relay {
-                    member.quality_shared = Some(rated.clone());
-                    relay.mark(id, member.id, LeaveReason::Left);
-                }
-            }
-            all.push(rated);
-        }
-        let news = std::mem::take(&mut room.quality_news);
-        for (_, _, card) in room.span.iter().flat_map(|span| span.elsewhere()) {
-            let Some(quality) = card.quality.as_ref().filter(|_| !card.hidden) else { continue };
-            // Another node's figures are its own; who they are of is not.
-            let rated = sane(PeerQuality { pid: card.id, ..quality.clone() });
-            if news.contains(&card.id) {
-                changed.push(rated.clone());
-            }
-            all.push(rated);
-        }
-        let changed: Arc<[PeerQuality]> = changed.into();
-        for id in &room.members {
-            let Some(member) = self.members.get_mut(id) else { continue };
-            if !matches!(member.link, Link::Online(_)) {
-                continue;
-            }
-            let mut peers = if member.knows_quality { changed.to_vec() } else { all.clone() };
-            member.knows_quality = true;
-            if !peers.iter().any(|peer| peer.pid == *id) {
-                peers.extend(all.iter().find(|peer| peer.pid == *id).cloned());
-            }
-            if !peers.is_empty() {
-                member.tell_passing(ServerMessage::Quality { peers }, &mut self.out);
-            }
-        }
-    }
-
     /// Passes a data channel message on to the room.
     fn relay(&mut self, from: MemberId, label: &Arc<str>, binary: bool, payload: &Bytes) {
         let limits = &self.config.limits;
@@ -216,31 +163,4 @@ impl Hub {
             }
         }
     }
-}
-
-/// Figures as the formula below could give them.
-fn sane(quality: PeerQuality) -> PeerQuality {
-    // As below: `max` passes over what is not a number.
-    let (score, loss) = (quality.score.max(1.0).clamp(1.0, 5.0), quality.loss.max(0.0).clamp(0.0, 1.0));
-    PeerQuality { score, loss, ..quality }
-}
-
-/// A transport in the terms people know. The score follows ITU-T G.107's way from delay and loss to a mean opinion: nothing
-/// under 160 ms one way hurts much, and each percent of loss does.
-fn rate(member: &Member, quality: Quality) -> PeerQuality {
-    // `max` passes over what is not a number, `clamp` does not.
-    let loss = quality.loss_up.max(quality.loss_down).max(0.0).clamp(0.0, 1.0);
-    let delay = f32::from(u16::try_from(quality.rtt_ms).unwrap_or(u16::MAX)) / 2.0;
-    let impairment = delay * 0.024 + (delay - 160.0).max(0.0) * 0.11 + 30.0 * (15.0 * loss).ln_1p();
-    let rating = (93.2 - impairment).clamp(0.0, 100.0);
-    let opinion = 1.0 + 0.035 * rating + 7e-6 * rating * (rating - 60.0) * (100.0 - rating);
-    // The best that the formula gives is 4.4; people expect five bars.
-    let score = (1.0 + (opinion - 1.0) * 4.0 / 3.4).clamp(1.0, 5.0);
-    let q = match score {
-        _ if matches!(member.media, Media::Down(_)) => QualityKind::Lost,
-        4.2.. => QualityKind::Excellent,
-        3.2.. => QualityKind::Good,
-        _ => QualityKind::Poor,
-    };
-    PeerQuality { pid: member.id, q, score: (score * 10.0).round() / 10.0, rtt_ms: quality.rtt_ms, loss }
 }

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::bucket::Bucket;
 use super::limits::Limits;
 use super::outbox::Outbox;
+use super::quality::Frozen;
 use super::relay::Card;
 use super::room::Room;
 use super::slots::SlotTable;
@@ -55,6 +56,10 @@ pub(super) struct Member {
     pub(super) view: Option<Vec<ViewItem>>,
     pub(super) view_sent: Option<Instant>,
     pub(super) quality: Option<Quality>,
+    /// What its client says of pictures that stand.
+    pub(super) frozen: Frozen,
+    /// Its client waits for statistics.
+    pub(super) stats_asked: bool,
     pub(super) quality_told: Option<QualityKind>,
     /// As other nodes were told; only when its kind changes.
     pub(super) quality_shared: Option<PeerQuality>,
@@ -106,6 +111,7 @@ pub(super) struct Rates {
     pub(super) requests: Bucket,
     pub(super) offers: Bucket,
     pub(super) views: Bucket,
+    pub(super) stats: Bucket,
     pub(super) chats: Bucket,
     pub(super) reactions: Bucket,
     /// Changes everybody is told of: hand, name, mute.
@@ -119,6 +125,7 @@ impl Rates {
             requests: Bucket::new(now, 50.0, 200.0),
             offers: Bucket::new(now, 4.0, 30.0),
             views: Bucket::new(now, 20.0, 60.0),
+            stats: Bucket::new(now, 1.0, 5.0),
             chats: Bucket::new(now, 4.0, 20.0),
             reactions: Bucket::new(now, 5.0, 15.0),
             updates: Bucket::new(now, 5.0, 30.0),

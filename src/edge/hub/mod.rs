@@ -18,6 +18,7 @@ mod media;
 mod member;
 mod outbox;
 mod publish;
+mod quality;
 mod receive;
 mod relay;
 mod request;

@@ -84,10 +84,9 @@ impl Hub {
             ClientMessage::Hand { up } => self.hand(member, up),
             ClientMessage::Meta { name, attrs } => self.meta(member, name.as_deref(), attrs.unwrap_or_default()),
             ClientMessage::Admin { op, target } => self.admin(member, op, target),
-            ClientMessage::Ping { ts, rtt: _ } => {
-                if let Some(member) = self.members.get(&member) {
-                    member.reply(ServerMessage::Pong { ts }, &mut self.out);
-                }
+            ClientMessage::Stats {} => self.ask_stats(member),
+            ClientMessage::Ping { ts, rtt: _, frozen_ms } => {
+                self.ping(member, ts, frozen_ms);
                 Ok(())
             }
             ClientMessage::Bye {} => {

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::figures::Figures;
 use super::transport::Transport;
 use crate::edge::plan::{CNAME, ExtensionIds, MediaPlan, PayloadType, SendPlan, Slot};
 use crate::rtp::clock::{Epoch, NtpTime};
 use crate::rtp::header::{self, Outgoing};
 use crate::rtp::rewrite::{Rewritten, apply_numbers};
-use crate::rtp::rtcp::{SenderInfo, write};
+use crate::rtp::rtcp::{ReportBlock, SenderInfo, write};
 use crate::rtp::twcc::SentLog;
-use crate::rtp::{Codec, HopOut, Numbers, Packet, red, rtx};
+use crate::rtp::{Codec, HopOut, Kind, Numbers, Packet, red, rtx};
 
 /// How often each stream is reported (RFC 3550 §6.2 allows less; browsers do it once a second).
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -85,6 +86,8 @@ struct Stream {
     reported: u32,
     /// RTP time of the latest packet.
     timestamp: u32,
+    clock: u32,
+    figures: Figures,
 }
 
 #[derive(Debug)]
@@ -245,6 +248,41 @@ impl Downlink {
         self.slots.iter().flatten().fold(0, |sum, stream| sum.wrapping_add(stream.octets))
     }
 
+    /// Takes in what the member says of a stream it receives; false when there is none such.
+    pub(super) fn heard(&mut self, now: Instant, block: &ReportBlock) -> bool {
+        let Some(stream) = self.slot_of(block.ssrc).and_then(|slot| self.stream_mut(slot)) else { return false };
+        stream.figures.heard(now, block, stream.clock);
+        true
+    }
+
+    /// The member asked for a keyframe.
+    pub(super) fn keyframe_asked(&mut self, slot: Slot) {
+        if let Some(stream) = self.stream_mut(slot) {
+            stream.figures.keyframes = stream.figures.keyframes.saturating_add(1);
+        }
+    }
+
+    /// Measures what goes out.
+    pub(super) fn measure(&mut self, now: Instant) {
+        for stream in self.slots.iter_mut().flatten() {
+            stream.figures.measure(now, stream.octets);
+        }
+    }
+
+    /// What is measured of a slot's stream.
+    pub(super) fn figures(&self, slot: Slot) -> Option<&Figures> {
+        self.slots.get(usize::from(slot.0))?.as_ref().map(|stream| &stream.figures)
+    }
+
+    /// Of all streams.
+    pub(super) fn all_figures(&self) -> impl Iterator<Item = &Figures> {
+        self.slots.iter().flatten().map(|stream| &stream.figures)
+    }
+
+    fn stream_mut(&mut self, slot: Slot) -> Option<&mut Stream> {
+        self.slots.get_mut(usize::from(slot.0))?.as_mut()
+    }
+
     /// When the next reports are due.
     pub(super) fn deadline(&self) -> Instant {
         self.report_at
@@ -287,6 +325,8 @@ impl Stream {
             octets: 0,
             reported: 0,
             timestamp: 0,
+            clock: if plan.kind == Kind::Audio { 48_000 } else { 90_000 },
+            figures: Figures::default(),
         }
     }
 }

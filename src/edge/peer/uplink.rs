@@ -48,6 +48,8 @@ pub(super) struct Uplink {
     pub(super) nacks_sent: u64,
     /// Of the stream that lost most until the last report, 0 to 1.
     pub(super) loss: f32,
+    /// Of the stream whose packets came least evenly.
+    pub(super) jitter: Duration,
 }
 
 /// One incoming media SSRC.
@@ -85,6 +87,7 @@ impl Uplink {
             report_at: now + REPORT_EVERY,
             nacks_sent: 0,
             loss: 0.0,
+            jitter: Duration::ZERO,
         };
         uplink.configure(plan);
         uplink
@@ -271,7 +274,14 @@ impl Uplink {
         self.arrivals.feedback(now, self.ssrc, media, buf);
         if now >= self.report_at {
             self.report_at = now + REPORT_EVERY;
-            let blocks: Vec<ReportBlock> = self.streams.values_mut().filter_map(|stream| stream.receive.report(now)).collect();
+            let mut blocks: Vec<ReportBlock> = Vec::new();
+            self.jitter = Duration::ZERO;
+            for stream in self.streams.values_mut() {
+                let Some(block) = stream.receive.report(now) else { continue };
+                let jitter = f64::from(block.jitter) / f64::from(stream.codec.clock_rate());
+                self.jitter = self.jitter.max(Duration::from_secs_f64(jitter).min(Duration::from_secs(10)));
+                blocks.push(block);
+            }
             let worst = blocks.iter().map(|block| block.fraction_lost).max();
             self.loss = worst.map_or(0.0, |worst| f32::from(worst) / 256.0);
             for blocks in blocks.chunks(31) {

@@ -47,8 +47,13 @@ pub struct Rung {
 impl Rung {
     /// Its place in the order of all that any track could offer: ladders change as they are measured, ranks don't.
     pub const fn rank(&self) -> u16 {
-        self.layer.0 as u16 * Cut::COUNT as u16 + self.cut.index() as u16
+        rank(self.layer, self.cut)
     }
+}
+
+/// [`Rung::rank`] of what is sent now.
+pub const fn rank(layer: Layer, cut: Cut) -> u16 {
+    layer.0 as u16 * Cut::COUNT as u16 + cut.index() as u16
 }
 
 /// Fills `rungs` with what a track offers, the least first: by height, then by frames per second. `detail`: sharpness is worth

@@ -22,7 +22,7 @@ mod ladder;
 
 pub use allocate::{Grant, Wish, allocate, demand, is_news};
 pub use hold::Hold;
-pub use ladder::{Encoding, Rung, available, ladder, position, wanted};
+pub use ladder::{Encoding, Rung, available, ladder, position, rank, wanted};
 
 use crate::units::Bitrate;
 

@@ -15,7 +15,7 @@ use crate::id::{MemberId, NodeId};
 use crate::rtp::Layer;
 
 /// The version spoken. Bodies of others are left.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes of a body. Larger ones are left unread; the cascade carries no larger ones either.
 pub(super) const MAX_BODY: usize = 200 << 10;

@@ -1,9 +1,12 @@
 //! Stories of media: tracks, slots, views, speakers, and what shards are told.
 
 use super::*;
+use crate::edge::hub::quality::measured;
 use crate::edge::hub::speakers::talking;
-use crate::edge::media::{Origin, Quality, Reason, StreamState};
+use crate::edge::media::{Origin, Reason, StreamState};
 use crate::edge::message::{AdminOp, QualityKind, StreamReason, StreamStateKind, ViewItem};
+use crate::edge::stats::MemberStats;
+use crate::policy::quality::Pictures;
 use crate::rtp::{Layer, LayerSet};
 use Source::{Camera, Microphone, ScreenShare};
 
@@ -389,8 +392,8 @@ fn mutes_reach_the_others_and_an_admin_can_mute_but_not_unmute() {
 fn quality_is_told_when_it_changes_and_always_to_oneself() {
     let mut world = World::new();
     let (ada, bob) = (world.join("room", "ada"), world.join("room", "bob"));
-    let good = Quality { rtt_ms: 30, loss_up: 0.0, loss_down: 0.0 };
-    let bad = Quality { rtt_ms: 400, loss_up: 0.2, loss_down: 0.0 };
+    let good = measured(30, 0.0);
+    let bad = measured(400, 0.2);
     let told = |world: &mut World, tab: &Tab| only!(world.hear(tab.conn), ServerMessage::Quality { peers } => peers.iter().map(|p| (p.pid, p.q)).collect::<Vec<_>>());
     world.media(Event::Quality { member: ada.pid, quality: good });
     world.media(Event::Quality { member: bob.pid, quality: good });
@@ -407,6 +410,57 @@ fn quality_is_told_when_it_changes_and_always_to_oneself() {
     assert_eq!(told(&mut world, &bob), [[(bob.pid, QualityKind::Lost)]]);
     world.pass(60_000);
     assert_eq!(told(&mut world, &bob), Vec::<Vec<_>>::new(), "no news is not told");
+}
+
+#[test]
+fn pictures_that_stand_spoil_what_is_received_by_the_clients_own_word() {
+    let mut world = World::new();
+    let ada = world.join("room", "ada");
+    let of = |world: &mut World| only!(world.hear(ada.conn), ServerMessage::Quality { peers } => (peers[0].q, peers[0].up, peers[0].down));
+    let ping = |world: &mut World, frozen_ms| world.say(ada.conn, ClientMessage::Ping { ts: 0.0, rtt: None, frozen_ms });
+    let mut quality = measured(30, 0.0);
+    // Keyframe requests alone say little.
+    quality.shown = Pictures { expected: 2, frozen: 0.1, ..Pictures::default() };
+    world.media(Event::Quality { member: ada.pid, quality });
+    world.pass(3_000);
+    let [(QualityKind::Good, up, down)] = of(&mut world)[..] else { panic!() };
+    assert!(up > 4.8 && down < 4.1, "{up} {down}");
+    // The client knows better: nothing stood.
+    ping(&mut world, Some(9_000.0));
+    world.pass(5_000);
+    ping(&mut world, Some(0.0));
+    world.media(Event::Quality { member: ada.pid, quality });
+    world.pass(3_000);
+    assert!(matches!(of(&mut world)[..], [(QualityKind::Excellent, _, _)]));
+    // Something stood for half of the time. A ping at once after says nothing.
+    world.pass(2_000);
+    ping(&mut world, Some(2_500.0));
+    ping(&mut world, Some(0.0));
+    world.media(Event::Quality { member: ada.pid, quality });
+    world.pass(3_000);
+    assert!(matches!(of(&mut world)[..], [(QualityKind::Poor, up, down)] if up > 4.8 && down < 3.2));
+    // What it said is forgotten with time.
+    world.pass(20_000);
+    world.media(Event::Quality { member: ada.pid, quality });
+    world.pass(3_000);
+    assert!(matches!(of(&mut world)[..], [(QualityKind::Good, ..)]));
+}
+
+#[test]
+fn who_asks_for_statistics_gets_its_own_once_and_not_too_often() {
+    let mut world = World::new();
+    let (ada, bob) = (world.join("room", "ada"), world.join("room", "bob"));
+    world.commands();
+    world.ask(&ada, ClientMessage::Stats {}).expect("granted");
+    assert_eq!(only!(world.commands(), (_, Command::Stats { member }) => member), [ada.pid]);
+    let stats = MemberStats { budget_bps: 7, ..MemberStats::default() };
+    for member in [ada.pid, ada.pid, bob.pid] {
+        world.media(Event::Stats { member, stats: stats.clone() });
+    }
+    assert_eq!(only!(world.hear(ada.conn), ServerMessage::Stats { stats } => stats.budget_bps), [7]);
+    assert_eq!(only!(world.hear(bob.conn), ServerMessage::Stats { stats } => stats).len(), 0, "it did not ask");
+    let refused = (0..20).filter(|_| world.ask(&ada, ClientMessage::Stats {}) == Err(ErrorCode::RateLimited)).count();
+    assert!((14..20).contains(&refused), "{refused}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::edge::hub::quality::measured;
 use crate::edge::hub::speakers::talking;
+use crate::policy::quality::Path;
 use crate::edge::media::{CloseReason, Quality, StreamState};
 use crate::edge::message::{AdminOp, ViewItem};
 use crate::rtp::{Layer, LayerSet};
@@ -17,7 +19,7 @@ fn frames_that_are_no_messages_are_answered_and_then_end_it() {
     for _ in 0..9 {
         world.input(broken(ada.conn));
     }
-    world.say(ada.conn, ClientMessage::Ping { ts: 1.5, rtt: None });
+    world.say(ada.conn, ClientMessage::Ping { ts: 1.5, rtt: None, frozen_ms: None });
     for _ in 0..9 {
         world.input(broken(ada.conn));
     }
@@ -50,7 +52,7 @@ fn who_asks_too_often_is_refused_and_at_last_removed() {
     world.pass(10_000);
     world.ask(&ada, ClientMessage::Hand { up: true }).expect("the others are not used up");
     for _ in 0..1_000 {
-        world.say(ada.conn, ClientMessage::Ping { ts: 0.0, rtt: None });
+        world.say(ada.conn, ClientMessage::Ping { ts: 0.0, rtt: None, frozen_ms: Some(-1e300) });
     }
     assert!(!world.live.contains(&ada.conn));
     assert_eq!(only!(world.hear(ada.conn), ServerMessage::Leave { reason, .. } => reason), [LeaveReason::Protocol]);
@@ -179,7 +181,7 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                     9 => ClientMessage::Meta { name: flag.then(|| "n".repeat(target.into())), attrs: None },
                     10 => ClientMessage::Admin { op: ops[usize::from(target) % 3], target: pid },
                     11 => ClientMessage::Candidate { mid: None, cand: String::new() },
-                    _ => ClientMessage::Ping { ts: f64::NAN, rtt: None },
+                    _ => ClientMessage::Ping { ts: f64::NAN, rtt: None, frozen_ms: Some(f64::NAN) },
                 },
             );
         }
@@ -197,7 +199,7 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                     Event::StreamState { member, slot: Slot(value.into()), track, state }
                 }
                 6 => Event::Levels { levels: vec![(track, talking(value)), (some_track(what), talking(what))] },
-                7 => Event::Quality { member, quality: Quality { rtt_ms: value.into(), loss_up: f32::NAN, loss_down: 2.0 } },
+                7 => Event::Quality { member, quality: Quality { down: Path { loss: 2.0, ..Path::default() }, ..measured(value.into(), f32::NAN) } },
                 _ => Event::Data { member, label: "l".into(), binary: false, payload: vec![0; value.into()].into() },
             });
         }

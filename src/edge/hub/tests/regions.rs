@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::nodes::{Net, name};
 use super::*;
+use crate::edge::hub::quality::measured;
 use crate::edge::hub::speakers::talking;
-use crate::edge::media::{Origin, Quality};
+use crate::edge::media::Origin;
 use crate::edge::message::{AdminOp, QualityKind};
 use Source::{Camera, Microphone};
 
@@ -160,7 +161,7 @@ fn reactions_and_data_reach_other_regions_and_levels_make_speakers_of_their_memb
         }
     }
     net.on(0, |world| {
-        world.media(Event::Quality { member: tab.pid, quality: Quality { rtt_ms: 900, loss_up: 0.5, loss_down: 0.0 } })
+        world.media(Event::Quality { member: tab.pid, quality: measured(900, 0.5) })
     });
     net.pass(8_000);
     for (node, peer) in [(1, &bob), (2, &eve)] {

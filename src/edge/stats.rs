@@ -1,0 +1,85 @@
+//! What one member's subscriptions get and why it is not more: the answer to "why is this tile blurry?". Plain data, made by the
+//! member's shard; told to the member itself and to the operator.
+
+use serde::Serialize;
+
+use crate::id::TrackId;
+use crate::router::Short;
+use crate::rtp::Kind;
+
+/// What a member receives, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct MemberStats {
+    /// What the path to the member is estimated to carry, in bits per second; null before there is an estimate.
+    #[cfg_attr(test, ts(type = "number | null"))]
+    pub estimate_bps: Option<u64>,
+    /// What its subscriptions are given.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub budget_bps: u64,
+    /// What all that it has on screen would take.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub demand_bps: u64,
+    pub rtt_ms: u32,
+    pub subscriptions: Vec<SubscriptionStats>,
+}
+
+/// One track that a slot of the member carries. Heights are those of layers, in lines; null for voices, and for no layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SubscriptionStats {
+    pub track: TrackId,
+    pub kind: Kind,
+    /// Lines of the picture on screen, in device pixels; 0 off screen.
+    pub screen_h: u32,
+    /// What the screen calls for.
+    pub wanted_h: Option<u32>,
+    /// What was granted; it may not flow yet.
+    pub target_h: Option<u32>,
+    /// What is sent.
+    pub current_h: Option<u32>,
+    /// Why what is sent is not what the screen calls for; null when it is.
+    pub reason: Option<ShortReason>,
+    /// Sent over the last seconds, without headers.
+    pub bps: u32,
+    /// As the member reports it, as a share of 1.
+    pub loss: f32,
+    pub jitter_ms: u32,
+    /// Keyframes that the member asked for so far.
+    pub keyframes_asked: u32,
+}
+
+/// Why a subscription gets less than it might. Names may be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum ShortReason {
+    /// The view said that it can't be seen.
+    OffScreen,
+    /// It does not fit the member's own connection, beside what matters more.
+    Bandwidth,
+    /// It does not fit a connection between servers on its way.
+    Link,
+    /// Its owner turned it off.
+    Muted,
+    /// Its owner sends no such layer, or nothing.
+    NoMedia,
+    /// The layer's keyframe is waited for.
+    Keyframe,
+    /// A microphone of a large room that is not among the loudest.
+    Quiet,
+}
+
+impl From<Short> for ShortReason {
+    fn from(short: Short) -> Self {
+        match short {
+            Short::OffScreen => Self::OffScreen,
+            Short::Bandwidth => Self::Bandwidth,
+            Short::Link => Self::Link,
+            Short::Muted => Self::Muted,
+            Short::NoMedia => Self::NoMedia,
+            Short::Keyframe => Self::Keyframe,
+            Short::Quiet => Self::Quiet,
+        }
+    }
+}

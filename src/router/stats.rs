@@ -1,0 +1,187 @@
+//! What each peer's subscriptions get, beside what its screen calls for, and why it is less. Owns the view from outside onto decisions
+//! that were made elsewhere; changes nothing. A shard asks once in a while.
+
+use super::Router;
+use super::egress::{Egress, State};
+use super::event::{PeerKey, Upstream};
+use super::track::Track;
+use super::view::ViewItem;
+use crate::id::{Slot, TrackId};
+use crate::policy::layers::{self, Budget, Reason};
+use crate::policy::quality::Pictures;
+use crate::rtp::{Kind, Layer};
+use crate::units::{Bitrate, PixelHeight};
+
+/// One slot of a peer and the track it carries. Heights are those of layers; none for voices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub slot: Slot,
+    pub track: TrackId,
+    pub kind: Kind,
+    /// On screen; 0 when it can't be seen.
+    pub screen: PixelHeight,
+    /// What the screen calls for.
+    pub wanted: Option<PixelHeight>,
+    /// What was granted; it may not flow yet.
+    pub target: Option<PixelHeight>,
+    /// What is sent.
+    pub current: Option<PixelHeight>,
+    /// Why what is sent is not what the screen calls for.
+    pub short: Option<Short>,
+}
+
+/// Why a subscription gets less than it might.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Short {
+    /// The view said that it can't be seen.
+    OffScreen,
+    /// It does not fit the peer's budget, beside what matters more.
+    Bandwidth,
+    /// It does not fit a link on its way.
+    Link,
+    /// Its owner turned it off.
+    Muted,
+    /// Its owner sends no such layer, or nothing.
+    NoMedia,
+    /// The layer's keyframe is waited for.
+    Keyframe,
+    /// A microphone of a large room that is not among the loudest.
+    Quiet,
+}
+
+impl Router {
+    /// What a peer gets, by slot.
+    pub fn subscriptions(&self, peer: PeerKey) -> Vec<Subscription> {
+        let Some(state) = self.peers.get(&peer) else { return Vec::new() };
+        let egresses = state.slots.values().filter_map(|&key| self.egresses.get(key));
+        let of = |egress: &Egress| {
+            let track = self.tracks.get(&egress.track?)?;
+            let item = state.view.as_ref().and_then(|view| view.get(&track.id)).copied();
+            Some(subscription(egress, track, item))
+        };
+        let mut list: Vec<Subscription> = egresses.filter_map(of).collect();
+        list.sort_by_key(|subscription| subscription.slot);
+        list
+    }
+
+    /// What a peer may receive, and what all that it has on screen would take.
+    pub fn budget(&self, peer: PeerKey) -> Option<(Budget, Bitrate)> {
+        self.peers.get(&peer).map(|state| (state.budget, state.demand))
+    }
+
+    /// How the pictures on a peer's screen fare. What is off or not sent by its owner is no fault of the peer's path.
+    pub fn shown(&self, peer: PeerKey) -> Pictures {
+        let mut pictures = Pictures::default();
+        for subscription in self.subscriptions(peer) {
+            let Some(wanted) = subscription.wanted.filter(|_| subscription.kind == Kind::Video) else { continue };
+            match (subscription.short, subscription.current) {
+                (Some(Short::OffScreen | Short::Muted | Short::NoMedia | Short::Quiet), _) => {}
+                // It has just begun, or is about to.
+                (Some(Short::Keyframe), None) => {}
+                (_, None) => {
+                    pictures.expected += 1;
+                    pictures.missing += 1;
+                }
+                (_, Some(current)) => {
+                    pictures.expected += 1;
+                    pictures.halvings += halvings(wanted, current);
+                }
+            }
+        }
+        pictures
+    }
+
+    /// How the pictures fare that a peer publishes: which of the layers that somebody wants do not come.
+    pub fn published(&self, peer: PeerKey) -> Pictures {
+        let mut pictures = Pictures::default();
+        let own = self.tracks.values().filter(|track| track.upstream == Upstream::Peer(peer));
+        for track in own.filter(|track| track.kind == Kind::Video && !track.muted) {
+            let Some(asked) = track.asked().and_then(|asked| asked.iter().last()) else { continue };
+            let highest = track.layers.iter().zip(0..=asked.0).filter(|(layer, _)| layer.flows).last();
+            pictures.expected += 1;
+            match highest {
+                Some((_, layer)) => {
+                    pictures.halvings += halvings(track.height_of(asked), track.height_of(Layer(layer)));
+                }
+                None => pictures.missing += 1,
+            }
+        }
+        pictures
+    }
+}
+
+fn subscription(egress: &Egress, track: &Track, item: Option<ViewItem>) -> Subscription {
+    let base = Subscription {
+        slot: egress.slot,
+        track: track.id,
+        kind: track.kind,
+        screen: PixelHeight(0),
+        wanted: None,
+        target: None,
+        current: None,
+        short: None,
+    };
+    if track.kind == Kind::Audio {
+        let short = match () {
+            () if track.muted => Some(Short::Muted),
+            () if !track.voice.is_heard() => Some(Short::Quiet),
+            () => None,
+        };
+        return Subscription { short, ..base };
+    }
+    let rungs = &track.rungs;
+    let seen = item.filter(|item| item.visible);
+    let height = |at: usize| rungs.get(at).map(|rung| rung.height);
+    let target = egress.granted.and_then(|rank| layers::position(rungs, rank));
+    let current = match egress.state {
+        State::Forwarding { layer, .. } => layers::position(rungs, layers::rank(layer, egress.selector.open())),
+        State::Paused | State::AwaitingKeyframe(_) => None,
+    };
+    let short = match (egress.dark, egress.short, target) {
+        // The router notices some time later that nothing comes.
+        _ if track.muted => Some(Short::Muted),
+        (Some(dark), ..) => Some(dark.into()),
+        (None, Some(short), _) => Some(short.into()),
+        (None, None, None) => Some(Short::OffScreen),
+        (None, None, Some(target)) if current == Some(target) => None,
+        (None, None, Some(target)) if rungs.get(target).is_some_and(|rung| rung.active) => Some(Short::Keyframe),
+        (None, None, Some(_)) => Some(Short::NoMedia),
+    };
+    Subscription {
+        screen: seen.map_or(PixelHeight(0), |item| item.height),
+        wanted: seen.and_then(|item| height(layers::wanted(rungs, item.height))),
+        target: target.and_then(height),
+        current: current.and_then(height),
+        short,
+        ..base
+    }
+}
+
+impl From<Reason> for Short {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::OffScreen => Self::OffScreen,
+            Reason::Bandwidth => Self::Bandwidth,
+            Reason::Link => Self::Link,
+            Reason::Muted => Self::Muted,
+            Reason::NoMedia => Self::NoMedia,
+        }
+    }
+}
+
+/// How often one height has to be halved to get the other.
+fn halvings(from: PixelHeight, to: PixelHeight) -> f32 {
+    (from.0.max(1) as f32 / to.0.max(1) as f32).log2().max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_lines_is_two_halvings_and_more_lines_are_none() {
+        let of = |from, to| halvings(PixelHeight(from), PixelHeight(to));
+        assert_eq!((of(720, 180), of(180, 720), of(360, 360)), (2.0, 0.0, 0.0));
+        assert_eq!(of(0, 0), 0.0);
+    }
+}
