@@ -25,14 +25,16 @@ import type {
   Grants,
   Kind,
   LeaveReason,
+  MemberStats,
   PeerQuality,
   PublishedLayer,
   Source,
   Speaker,
   StreamStateKind,
+  SubscriptionStats,
 } from "./weir-protocol.js";
 
-export type { AdminOp, Chat, Edge, EdgeAddress, Grants, Kind, LeaveReason, PeerQuality, PublishedLayer, Source, Speaker };
+export type { AdminOp, Chat, Edge, EdgeAddress, Grants, Kind, LeaveReason, MemberStats, PeerQuality, PublishedLayer, Source, Speaker, SubscriptionStats };
 
 /** A code of the protocol, a reason of a `leave`, or one that arises in the browser. */
 export type ErrorCode =
@@ -227,6 +229,8 @@ export interface StatsSnapshot {
   };
   inbound: InboundStats[];
   outbound: OutboundStats[];
+  /** What the server says of what it sends, and why it is not more; null until it has answered. */
+  server: MemberStats | null;
 }
 
 /** What {@link Room} tells, by name of the event. Listeners get it as `event.detail`, or with {@link Room.on} as it is. */

@@ -76,6 +76,7 @@ pub fn routes(state: AdminState) -> Router {
         .route("/metrics", get(scrape))
         .route("/v1/admin/rooms", get(rooms::list))
         .route("/v1/admin/rooms/{room}", get(rooms::show))
+        .route("/v1/admin/rooms/{room}/members/{member}", get(rooms::member))
         .route("/v1/admin/rooms/{room}/members/{member}", delete(rooms::remove))
         .with_state(Arc::new(state));
     overview_with(several, own)

@@ -1,4 +1,5 @@
-//! Rooms and members as JSON, and removing a member. Reads the hub's snapshot; the hub does the removing.
+//! Rooms and members as JSON, what becomes of a member's subscriptions, and removing a member. Reads the hub's snapshot and asks the
+//! member's shard; the hub does the removing.
 
 use std::sync::Arc;
 
@@ -7,10 +8,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{AdminState, PATIENCE, refuse};
 use crate::edge::hub::{RoomSnapshot, Snapshot};
+use crate::edge::stats::MemberStats;
 use crate::id::MemberId;
+use crate::shard::Inbox;
 
 /// `GET /v1/admin/rooms`: every room, without its members.
 pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Response {
@@ -29,15 +33,40 @@ pub(super) async fn show(State(state): State<Arc<AdminState>>, Path(room): Path<
     }
 }
 
+/// `GET /v1/admin/rooms/{room}/members/{pid}`: one member and what becomes of its subscriptions, as its shard knows: what its path
+/// carries, and what each track gets of that, and why.
+pub(super) async fn member(State(state): State<Arc<AdminState>>, Path((room, member)): Path<(String, String)>) -> Response {
+    let Ok(id) = member.parse::<MemberId>() else { return bad_member() };
+    let Some(snapshot) = snapshot(&state).await else { return silent() };
+    let room = snapshot.rooms.iter().find(|known| known.id.as_str() == room);
+    let Some(member) = room.and_then(|room| room.members.iter().find(|one| one.id == id)) else { return no_member() };
+    let media = match state.shards.get(usize::from(member.shard)) {
+        Some(shard) => match ask(shard, id).await {
+            Some(media) => media,
+            None => return refuse(StatusCode::SERVICE_UNAVAILABLE, "no_answer", "the member's shard does not answer"),
+        },
+        None => None,
+    };
+    Json(json!({ "member": member, "media": media })).into_response()
+}
+
+/// What a shard knows of a member's subscriptions; none within none for a member that has no media, none for no answer.
+async fn ask(shard: &mpsc::Sender<Inbox>, member: MemberId) -> Option<Option<MemberStats>> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        shard.send(Inbox::Member { member, reply }).await.ok()?;
+        answer.await.ok()
+    };
+    tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
+}
+
 /// `DELETE /v1/admin/rooms/{room}/members/{pid}`: ends a member's session. It may come back with a new token.
 pub(super) async fn remove(State(state): State<Arc<AdminState>>, Path((room, member)): Path<(String, String)>) -> Response {
-    let Ok(member) = member.parse::<MemberId>() else {
-        return refuse(StatusCode::BAD_REQUEST, "bad_member", "not a member's id: expected `m` and 14 hexadecimal digits");
-    };
+    let Ok(member) = member.parse::<MemberId>() else { return bad_member() };
     let Some(snapshot) = snapshot(&state).await else { return silent() };
     let here = |known: &RoomSnapshot| known.id.as_str() == room && known.members.iter().any(|one| one.id == member);
     if !snapshot.rooms.iter().any(here) {
-        return refuse(StatusCode::NOT_FOUND, "no_member", "there is no such member in that room");
+        return no_member();
     }
     match tokio::time::timeout(PATIENCE, state.hub.remove_member(member)).await {
         Ok(true) => {
@@ -53,6 +82,14 @@ pub(super) async fn remove(State(state): State<Arc<AdminState>>, Path((room, mem
 /// The hub's rooms at this moment; none when it does not answer.
 pub(super) async fn snapshot(state: &AdminState) -> Option<Snapshot> {
     tokio::time::timeout(PATIENCE, state.hub.snapshot()).await.ok().flatten()
+}
+
+fn bad_member() -> Response {
+    refuse(StatusCode::BAD_REQUEST, "bad_member", "not a member's id: expected `m` and 14 hexadecimal digits")
+}
+
+fn no_member() -> Response {
+    refuse(StatusCode::NOT_FOUND, "no_member", "there is no such member in that room")
 }
 
 fn silent() -> Response {

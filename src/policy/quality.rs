@@ -95,7 +95,7 @@ pub fn direction(path: &Path, shown: &Pictures) -> f32 {
 /// A share as it can be; what is not a number is none.
 fn share(value: f32) -> f32 {
     // `max` passes over what is not a number, `clamp` does not.
-    value.max(0.0).min(1.0)
+    value.max(0.0).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]

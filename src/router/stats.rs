@@ -97,12 +97,10 @@ impl Router {
         let own = self.tracks.values().filter(|track| track.upstream == Upstream::Peer(peer));
         for track in own.filter(|track| track.kind == Kind::Video && !track.muted) {
             let Some(asked) = track.asked().and_then(|asked| asked.iter().last()) else { continue };
-            let highest = track.layers.iter().zip(0..=asked.0).filter(|(layer, _)| layer.flows).last();
+            let highest = (0..=asked.0).zip(&track.layers).filter(|(_, layer)| layer.flows).max_by_key(|&(at, _)| at);
             pictures.expected += 1;
             match highest {
-                Some((_, layer)) => {
-                    pictures.halvings += halvings(track.height_of(asked), track.height_of(Layer(layer)));
-                }
+                Some((at, _)) => pictures.halvings += halvings(track.height_of(asked), track.height_of(Layer(at))),
                 None => pictures.missing += 1,
             }
         }

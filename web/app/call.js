@@ -13,6 +13,7 @@ import { Stage } from "./stage.js";
 import { tilesOf } from "./tiles.js";
 import { Toasts, useToasts } from "./toasts.js";
 import { Toolbar } from "./toolbar.js";
+import { budget } from "./why.js";
 
 /** @typedef {ReturnType<typeof makeActions>} Actions */
 /** @typedef {import("../weir.js").Room} Room */
@@ -325,6 +326,7 @@ function PathStats({ room, stats }) {
     ["path", `${path.protocol ?? "?"}${path.relayed ? " · relayed" : ""} · ${path.rttMs === null ? "?" : Math.round(path.rttMs)} ms`],
     ["socket", room.rtt === null ? "—" : `${Math.round(room.rtt)} ms`],
     ["down", kbps(path.downBps)],
+    ...budget(stats.server),
     ["up", `${kbps(path.upBps)}${path.availableUpBps === null ? "" : ` of ${kbps(path.availableUpBps)}`}`],
   ];
   return html`<dl class="path-stats" data-testid="path-stats">${lines.map(([key, value]) => html`<div key=${key}><dt>${key}</dt><dd>${value}</dd></div>`)}</dl>`;

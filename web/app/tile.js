@@ -5,6 +5,7 @@ import { Avatar } from "./avatar.js";
 import { kbps, percent } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
+import { why } from "./why.js";
 
 /** @typedef {import("./tiles.js").Tile} Tile */
 
@@ -123,6 +124,7 @@ function TileStats({ tile, stats }) {
       lines.push(["rate", kbps(received.bps)]);
       lines.push(["loss", `${percent(received.loss)} · ${received.freezes} freezes`]);
     }
+    lines.push(...why(stats.server, track.id));
   }
   const voice = what === "camera" && !local ? stats.inbound.find((each) => each.track === tile.member.track("microphone")?.id) : undefined;
   if (voice) lines.push(["audio", `${voice.codec ?? "?"} ${kbps(voice.bps)} · ${percent(voice.loss)}`]);

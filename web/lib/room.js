@@ -118,6 +118,7 @@ export class Room extends EventTarget {
       onWelcome: (welcome, fresh) => this.#welcomed(welcome, fresh),
       onResumed: (iceServers) => this.#resumed(iceServers),
       onMessage: (message) => this.#hear(message),
+      frozen: () => this.#stats.frozen(this.#media?.connection),
       onLost: () => {
         // The next session is on its way already: it replaces this one.
         if (this.#move) return this.#signal.close();
@@ -308,6 +309,7 @@ export class Room extends EventTarget {
 
   async stats() {
     const media = this.#connection();
+    if (this.#stats.due()) void this.#signal.request({ t: "stats" }, { resend: false }).catch(() => {});
     return this.#stats.sample(
       media.connection,
       (mid) => media.trackAt(mid),
@@ -512,6 +514,8 @@ export class Room extends EventTarget {
         return this.#roster.spoke(message.speakers);
       case "quality":
         return this.#roster.rated(message.peers);
+      case "stats":
+        return this.#stats.hear(message.stats);
       case "chat":
         return this.#addChat(message);
       case "react":

@@ -17,6 +17,7 @@ import { WeirError } from "./errors.js";
  * @property {(welcome: Welcome, fresh: boolean) => void} onWelcome A room snapshot. `fresh` is false when the same member goes on.
  * @property {(iceServers: import("../weir-protocol.js").IceServer[]) => void} onResumed Missed events were all delivered before this.
  * @property {(message: ServerMessage) => void} onMessage Every other event, in order, each once.
+ * @property {() => number | undefined} [frozen] For how long a picture stood since this was asked last, in milliseconds.
  * @property {() => void} onLost The socket is gone; it is being opened again.
  * @property {(error: WeirError) => boolean} onRefused A join was refused; whether another attempt may fare better.
  * @property {(error: WeirError, leave: Leave | null) => void} onClosed For good.
@@ -295,7 +296,8 @@ export class Signal {
   #ping() {
     // Eighths have few digits in decimals and are exact in binary: they survive anybody's JSON.
     const ts = Math.round(performance.now() * 8) / 8;
-    this.#transmit({ t: "ping", ts, ...(this.rtt !== null && { rtt: Math.round(this.rtt) }) });
+    const frozen = this.#on.frozen?.();
+    this.#transmit({ t: "ping", ts, ...(this.rtt !== null && { rtt: Math.round(this.rtt) }), ...(frozen !== undefined && { frozen_ms: frozen }) });
     return ts;
   }
 

@@ -1,13 +1,60 @@
 // What the browser's own `getStats` says, in the application's words: one line per received track, one per sent layer, one for
-// the path. Owns the differences between two samples; asks nothing of the server. `room.js` makes one per session.
+// the path; beside it what the server says of what it sends. Owns the differences between two samples. `room.js` makes one per
+// session and passes on what the server says.
 
 /** @typedef {import("../weir.js").StatsSnapshot} StatsSnapshot */
 /** @typedef {import("../weir.js").InboundStats} InboundStats */
 /** @typedef {import("../weir.js").OutboundStats} OutboundStats */
+/** @typedef {import("../weir-protocol.js").MemberStats} MemberStats */
+
+/** The server measures anew every two seconds. */
+const ASK_EVERY = 2_000;
 
 export class Stats {
   /** Counters of the sample before, by stats id. @type {Map<string, { at: number, bytes: number, packets: number, lost: number }>} */
   #before = new Map();
+  /** What the server said last. @type {MemberStats | null} */
+  #server = null;
+  #askedAt = -Infinity;
+  /** Milliseconds for which each picture has stood since its beginning, by stats id. @type {Map<string, number>} */
+  #stood = new Map();
+  /** Since they were told: of the picture that stood longest. @type {number | undefined} */
+  #frozen;
+
+  /** Whether the server should be asked again now; true means that it will be. */
+  due() {
+    if (performance.now() - this.#askedAt < ASK_EVERY) return false;
+    this.#askedAt = performance.now();
+    return true;
+  }
+
+  /** @param {MemberStats} stats What the server says. */
+  hear(stats) {
+    this.#server = stats;
+  }
+
+  /**
+   * For how long any picture stood between the last two calls but one, in milliseconds; and looks anew for the next call.
+   * @param {RTCPeerConnection | undefined} connection
+   */
+  frozen(connection) {
+    const frozen = this.#frozen;
+    this.#frozen = undefined;
+    void connection?.getStats().then((report) => {
+      let most = 0;
+      /** @type {Map<string, number>} */
+      const stood = new Map();
+      report.forEach((each) => {
+        if (each.type !== "inbound-rtp" || each.kind !== "video") return;
+        const now = (each.totalFreezesDuration ?? 0) * 1_000;
+        stood.set(each.id, now);
+        most = Math.max(most, now - (this.#stood.get(each.id) ?? now));
+      });
+      this.#stood = stood;
+      this.#frozen = Math.round(most);
+    }, () => {});
+    return frozen;
+  }
 
   /**
    * @param {RTCPeerConnection} connection
@@ -87,6 +134,7 @@ export class Stats {
       },
       inbound,
       outbound: [...outbound.values()],
+      server: this.#server,
     };
   }
 

@@ -1,0 +1,41 @@
+// "Why is this tile blurry?": what the server says of a subscription, in words. Owns the words only; `tile.js` and `call.js` show them.
+
+import { kbps } from "./format.js";
+
+/** @typedef {import("../weir.js").MemberStats} MemberStats */
+
+/** @type {Record<import("../weir-protocol.js").ShortReason, string>} */
+const REASONS = {
+  off_screen: "not on screen",
+  bandwidth: "your connection carries no more",
+  link: "a link between servers carries no more",
+  muted: "turned off",
+  no_media: "not sent by its owner",
+  keyframe: "waits for a keyframe",
+  quiet: "others are louder",
+};
+
+/**
+ * What a track gets of what the screen calls for, and why not all of it.
+ * @param {MemberStats | null} server @param {string} track
+ * @returns {[string, string][]}
+ */
+export function why(server, track) {
+  const found = server?.subscriptions.find((each) => each.track === track);
+  if (!found) return [];
+  const { kind, current_h: current, target_h: target, wanted_h: wanted, reason } = found;
+  const lines = (/** @type {number | null} */ height) => (height === null ? "nothing" : `${height}p`);
+  const goal = target !== null && target !== current && target !== wanted ? ` → ${lines(target)}` : "";
+  const what = kind === "video" ? `${lines(current)}${goal}${wanted === null ? "" : ` of ${lines(wanted)}`} · ` : "";
+  /** @type {[string, string][]} */
+  const told = [["server", `${what}${kbps(found.bps)}`]];
+  if (reason !== null) told.push(["because", REASONS[reason] ?? reason]);
+  return told;
+}
+
+/** What the path to this browser carries, and what is asked of it. @param {MemberStats | null} server @returns {[string, string][]} */
+export function budget(server) {
+  if (!server) return [];
+  const carries = server.estimate_bps === null ? "not known yet" : kbps(server.estimate_bps);
+  return [["estimate", carries], ["wanted", `${kbps(server.demand_bps)} of ${kbps(server.budget_bps)}`]];
+}
