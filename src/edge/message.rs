@@ -4,6 +4,7 @@
 //!
 //! A client request carries an `id`, which `ack` or `err` names; a server event carries `seq`, which `resume` names.
 
+mod quality;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use quality::{PeerQuality, QualityKind};
 pub use stream::{StreamReason, StreamStateKind};
 
 use crate::edge::stats::MemberStats;
@@ -516,33 +518,6 @@ pub struct MidBinding {
 pub struct Speaker {
     pub pid: MemberId,
     pub level: u8,
-}
-
-/// How good the call is for a member.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub struct PeerQuality {
-    pub pid: MemberId,
-    pub q: QualityKind,
-    /// 1 (worst) to 5: the worse of both directions.
-    pub score: f32,
-    /// Of what it sends.
-    pub up: f32,
-    /// Of what it receives.
-    pub down: f32,
-    pub rtt_ms: u32,
-    /// The worse of both directions, as a share of 1.
-    pub loss: f32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum QualityKind {
-    Lost,
-    Poor,
-    Good,
-    Excellent,
 }
 
 /// Why a session or a member's presence ended.
