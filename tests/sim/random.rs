@@ -183,6 +183,11 @@ fn who_was_shunned_for_a_moment_becomes_the_parent_later() {
 }
 
 #[test]
+fn a_way_down_that_is_too_long_takes_the_track_from_nobody_else() {
+    plays(20_336, false);
+}
+
+#[test]
 #[ignore = "by hand: WEIR_SIM_SEEDS says how many"]
 fn sweep() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);

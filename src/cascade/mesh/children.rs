@@ -67,8 +67,7 @@ impl Mesh {
             return self.child_leaves(now, link, id, out);
         }
         if let Err(why) = self.admit(now, link, &ask, out) {
-            self.remove_child(now, link, id, out);
-            return out.push(Output::Send { link, frame: Frame::Refused { track: id, why } });
+            return self.refuse_child(now, link, id, why, out);
         }
         self.keep_child(now, link, ask, out);
         self.look_up(now, id, out);
@@ -199,6 +198,12 @@ impl Mesh {
             let branch = Branch::Link(link);
             out.push(Output::Router(router::Input::BranchKeyframe { branch, track: id, layer }));
         }
+    }
+
+    /// Tells a neighbour that it gets nothing, or nothing any more.
+    pub(super) fn refuse_child(&mut self, now: Instant, link: LinkId, id: TrackId, why: Refusal, out: &mut Vec<Output>) {
+        self.remove_child(now, link, id, out);
+        out.push(Output::Send { link, frame: Frame::Refused { track: id, why } });
     }
 
     fn remove_child(&mut self, now: Instant, link: LinkId, id: TrackId, out: &mut Vec<Output>) {

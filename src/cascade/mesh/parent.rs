@@ -61,6 +61,13 @@ impl Place {
     }
 }
 
+fn place_of(track: Option<&Track>, place: Place) -> Option<&Parent> {
+    match place {
+        Place::Parent => track?.parent.as_ref(),
+        Place::Next => track?.next.as_ref(),
+    }
+}
+
 impl Mesh {
     /// The router's word on what is wanted.
     pub(super) fn wanted(&mut self, now: Instant, id: TrackId, layers: LayerSet, out: &mut Vec<Output>) {
@@ -255,6 +262,7 @@ impl Mesh {
             Refusal::Full => Duration::from_secs(3),
             Refusal::TooFar | Refusal::Draining => Duration::from_secs(10),
         };
+        let below = place_of(self.tracks.get(&id), place).map(|parent| parent.below.clone()).unwrap_or_default();
         if why == Refusal::NoTrack {
             // The publisher's node says so: another way leads to the same answer. Its rooms may just not have heard yet.
             let wait = self.backoff(id);
@@ -264,9 +272,28 @@ impl Mesh {
             self.refuse_children(id, why, out);
         }
         self.give_up_quietly(now, id, place, shun, out);
+        if why == Refusal::TooFar {
+            self.shorten(now, id, &below, out);
+        }
         self.pursue(now, id, out);
         self.expire_unless_needed(now, id);
         self.arm(now, id);
+    }
+
+    /// A neighbour was too far for the way down that it was told of. Another may be nearer to the publisher; if there is none, those go
+    /// who make the way long, for all who get the track from here would lose it with them.
+    fn shorten(&mut self, now: Instant, id: TrackId, below: &[NodeId], out: &mut Vec<Output>) {
+        let other = self.choose(now, id);
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let elsewhere = other.is_some_and(|other| !track.children.contains_key(&other.link)) || track.asked().next().is_some();
+        let Some((_, far)) = below.split_last().filter(|(_, far)| !far.is_empty() && !elsewhere) else { return };
+        let gone: Vec<LinkId> = track.children.iter().filter(|(_, child)| child.path == far).map(|(link, _)| *link).collect();
+        // What else was asked may be refused as well, before this is known there.
+        track.shunned.clear();
+        track.retry_at = Some(now + BACKOFF.0);
+        for link in gone {
+            self.refuse_child(now, link, id, Refusal::TooFar, out);
+        }
     }
 
     /// Lets a neighbour go and does not ask it again for a while.
