@@ -120,7 +120,8 @@ fn play(seed: u64, large: bool, rests: bool) -> Result<Sim, String> {
         if large {
             sim.pace = millis(400);
         }
-        let rest = until + 100_000;
+        // One better way may wait for another, each for up to a minute.
+        let rest = until + 200_000;
         sim.run(millis(rest));
         sim.begin_window();
         sim.run(millis(rest + 3_000));
