@@ -4,8 +4,8 @@
 
 import "./support/isolated.mjs";
 import { fileURLToPath } from "node:url";
+import { Call } from "./support/call.mjs";
 import { flags, keep, main, percentile, round } from "./support/measure.mjs";
-import { Member } from "./support/member.mjs";
 import { path, sleep, until, World } from "./support/world.mjs";
 
 const MIDDLE = "m-core";
@@ -19,18 +19,14 @@ const LOOK = 8_000;
  */
 export async function kills({ kills, drains, restart, rtt, detour, watchers }) {
   const world = new World("kills", { detour });
-  const members = [];
+  let call;
   const rows = [];
   try {
     await world.start(path(rtt));
-    const join = async (name, region, publish) => {
-      const member = new Member(name, region, world.url(region === "west" ? "w-edge" : "e-edge"));
-      members.push(member);
-      return member.join("kills", { publish });
-    };
-    const [ada, eve] = [await join("ada", "west", true), await join("eve", "east", true)];
+    call = new Call(world, "kills");
+    const [ada, eve] = [await call.join("ada", "west"), await call.join("eve", "east")];
     const receivers = [{ to: ada, from: eve }, { to: eve, from: ada }];
-    if (watchers) receivers.push({ to: await join("wes", "west", false), from: eve }, { to: await join("eli", "east", false), from: ada });
+    if (watchers) receivers.push({ to: await call.join("wes", "west", { publish: false }), from: eve }, { to: await call.join("eli", "east", { publish: false }), from: ada });
     /** Whole again: both ways through the middle, and painted. */
     const whole = async () => {
       await world.isJoined();
@@ -77,7 +73,7 @@ export async function kills({ kills, drains, restart, rtt, detour, watchers }) {
     });
     return rows;
   } finally {
-    await Promise.all(members.map((member) => member.close()));
+    await call?.close();
     await world.close();
   }
 }

@@ -5,8 +5,8 @@
 
 import "./support/isolated.mjs";
 import { fileURLToPath } from "node:url";
+import { Call } from "./support/call.mjs";
 import { flags, keep, main, stretch } from "./support/measure.mjs";
-import { Member } from "./support/member.mjs";
 import { path, sleep, World } from "./support/world.mjs";
 
 /**
@@ -17,17 +17,13 @@ export async function lossy({ losses, rtt, seconds, warm, arms, watchers, burst 
   const rows = [];
   for (const arm of arms) {
     const world = await new World(`lossy-${arm}`).start(path(rtt));
-    const members = [];
+    let call;
     try {
       const far = arm === "direct" ? await world.farEdge(path(rtt)) : { url: world.url("e-edge"), impair: () => {} };
-      const join = async (name, region, publish) => {
-        const member = new Member(name, region, region === "west" ? world.url("w-edge") : far.url);
-        members.push(member);
-        return member.join("lossy", { publish });
-      };
-      const [ada, eve] = [await join("ada", "west", true), await join("eve", "east", true)];
-      const west = watchers ? [ada, await join("wes", "west", false)] : [ada];
-      const east = watchers ? [eve, await join("eli", "east", false)] : [eve];
+      call = new Call(world, "lossy", { far: far.url });
+      const [ada, eve] = [await call.join("ada", "west"), await call.join("eve", "east")];
+      const west = watchers ? [ada, await call.join("wes", "west", { publish: false })] : [ada];
+      const east = watchers ? [eve, await call.join("eli", "east", { publish: false })] : [eve];
       const pairs = [...east.map((to) => ({ to, from: ada })), ...west.map((to) => ({ to, from: eve }))];
       for (const { to, from } of pairs) await to.paints([from.name]);
       for (const loss of losses) {
@@ -41,7 +37,7 @@ export async function lossy({ losses, rtt, seconds, warm, arms, watchers, burst 
         console.log(`${arm}, ${loss} % loss${by.length ? `, by ${by.join(" ")}` : ""}: ${found.map(({ to, from, fps, sent_fps, in_150, freezes }) => `${to} sees ${from} at ${fps} of ${sent_fps} fps, ${in_150} in time, ${freezes} freezes`).join("; ")}`);
       }
     } finally {
-      await Promise.all(members.map((member) => member.close()));
+      await call?.close();
       await world.close();
     }
   }

@@ -4,8 +4,8 @@
 
 import "./support/isolated.mjs";
 import { fileURLToPath } from "node:url";
+import { Call } from "./support/call.mjs";
 import { flags, keep, main } from "./support/measure.mjs";
-import { Member } from "./support/member.mjs";
 import { path, sleep, until, World } from "./support/world.mjs";
 
 /**
@@ -14,17 +14,14 @@ import { path, sleep, until, World } from "./support/world.mjs";
  */
 export async function partition({ seconds, times, rtt }) {
   const world = new World("partition");
-  const members = [];
+  let call;
   const rows = [];
   try {
     await world.start(path(rtt));
-    const join = async (name, region, publish) => {
-      const member = new Member(name, region, world.url(region === "west" ? "w-edge" : "e-edge"));
-      members.push(member);
-      return member.join("partition", { publish });
-    };
-    const [ada, eve] = [await join("ada", "west", true), await join("eve", "east", true)];
-    const [wes, eli] = [await join("wes", "west", false), await join("eli", "east", false)];
+    call = new Call(world, "partition");
+    const { members } = call;
+    const [ada, eve] = [await call.join("ada", "west"), await call.join("eve", "east")];
+    const [wes, eli] = [await call.join("wes", "west", { publish: false }), await call.join("eli", "east", { publish: false })];
     const everybody = ["ada", "eli", "eve", "wes"];
     const publishers = [ada, eve];
     const all = () => Promise.all(members.map((member) => member.sees(everybody.filter((name) => name !== member.name), 90_000)));
@@ -63,7 +60,7 @@ export async function partition({ seconds, times, rtt }) {
     }
     return rows;
   } finally {
-    await Promise.all(members.map((member) => member.close()));
+    await call?.close();
     await world.close();
   }
 }
