@@ -1,4 +1,4 @@
-//! What the estimator reaches on paths in virtual time: `cargo bench --bench bandwidth`. A table, and with `-- --trace NAME` one
+//! What the estimator reaches on paths in virtual time: `cargo bench --bench bandwidth`. A table, and with `-- --trace NAME SEED` one
 //! cell second by second. The cells that must not become worse are in `tests/bandwidth.rs`.
 
 #![allow(clippy::indexing_slicing)] // what is wrong should stop
@@ -11,7 +11,8 @@ mod world;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--trace") {
-        cells::trace(arguments.get(at + 1).map_or("", String::as_str));
+        let argument = |index: usize| arguments.get(index).map_or("", String::as_str);
+        cells::trace(argument(at + 1), argument(at + 2).parse().unwrap_or(7));
         return;
     }
     cells::table();

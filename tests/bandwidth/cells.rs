@@ -44,16 +44,17 @@ pub(crate) fn cells() -> Vec<Cell> {
     }
     for feedback_loss in [0.1, 0.3] {
         let path = Path { feedback_loss, ..steps(150) };
-        add(format!("feedback-loss-{}", (feedback_loss * 100.0) as u32), path, elastic(), 60);
+        add(format!("feedback-loss-{}", (feedback_loss * 100.0) as u32), path.clone(), elastic(), 60);
+        add(format!("feedback-loss-layers-{}", (feedback_loss * 100.0) as u32), path, layers(), 60);
     }
     add("limited-500".into(), Path { queue_ms: 200, ..Path::plain(500_000) }, layers(), 60);
     add("rtt-200".into(), Path { rtt_ms: 200, ..Path::plain(1_000_000) }, elastic(), 60);
     cells
 }
 
-/// Runs one.
-pub(crate) fn result(cell: &Cell) -> Report {
-    run(&cell.path, &cell.source, cell.seconds, 7)
+/// Runs one with a seed.
+pub(crate) fn result(cell: &Cell, seed: u64) -> Report {
+    run(&cell.path, &cell.source, cell.seconds, seed)
 }
 
 pub(crate) fn table() {
@@ -62,7 +63,7 @@ pub(crate) fn table() {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for cell in cells() {
-        let report = result(&cell);
+        let report = result(&cell, 7);
         let all = 5..cell.seconds as usize;
         let steps = cell.path.capacity.len() > 1;
         let narrow = if steps { format!("{:.2}", report.utilisation(23..40)) } else { "".into() };
@@ -95,9 +96,9 @@ pub(crate) fn table() {
     }
 }
 
-pub(crate) fn trace(name: &str) {
+pub(crate) fn trace(name: &str, seed: u64) {
     for cell in cells().iter().filter(|cell| cell.name == name) {
-        let report = result(cell);
+        let report = result(cell, seed);
         for (at, second) in report.seconds.iter().enumerate() {
             println!(
                 "{at:3} s  capacity {:4}  arrived {:4}  estimate {:4}  layer {}  others {:4}  queue p95 {:3.0} ms",

@@ -12,7 +12,7 @@ const KEEP: f64 = 0.85;
 /// Share of the estimate that is kept when a queue grows though little was sent: it may be somebody else's, and what is sent
 /// cannot say what the path carries.
 const KEEP_LIMITED: f64 = 0.7;
-/// Less than this share of the estimate arrives: the application sends less than it might.
+/// Less than this share of the estimate is sent: the application sends less than it might.
 const LIMITED: f64 = 0.65;
 /// Growth in a second far from the capacity.
 const GROWTH: f64 = 0.08;
@@ -62,6 +62,8 @@ pub(super) struct Seen {
     pub(super) usage: Usage,
     /// What arrives, in bits per second.
     pub(super) acked: Option<f64>,
+    /// What was sent in the same time.
+    pub(super) sent: Option<f64>,
     pub(super) rtt: Duration,
     /// Loss allows growth.
     pub(super) may_grow: bool,
@@ -86,6 +88,13 @@ impl DelayRate {
         if self.capacity.is_some_and(|capacity| rate > capacity.upper()) {
             self.capacity = None;
         }
+    }
+
+    /// To this share of what arrives, or of the rate where little is sent.
+    pub(super) fn lower(&mut self, acked: Option<f64>, sent: Option<f64>, share: f64) {
+        let acked = acked.unwrap_or(self.rate).min(self.rate);
+        let limited = sent.is_some_and(|sent| sent < self.rate * LIMITED);
+        self.rate = if limited { self.rate * KEEP_LIMITED } else { acked * share }.max(LEAST_RATE);
     }
 
     /// When the rate was last cut.
@@ -122,7 +131,7 @@ impl DelayRate {
             self.end_cut(now);
             return true;
         };
-        let limited = acked < self.rate * LIMITED;
+        let limited = seen.sent.is_some_and(|sent| sent < self.rate * LIMITED);
         let kept = if limited { (acked * KEEP).max(self.rate * KEEP_LIMITED) } else { acked * KEEP };
         if !limited {
             self.note_capacity(acked);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// What loss is counted over. More is steadier and later.
 const WINDOW: Duration = Duration::from_millis(300);
 /// So many packets at least, since one of a few is no share.
-const LEAST_PACKETS: u32 = 30;
+const LEAST_PACKETS: u32 = 40;
 /// Beyond what the path loses anyway: below the first the rate may grow, between the two it is held, and beyond the second it is
 /// lowered (draft-ietf-rmcat-gcc-02 §6).
 const HOLD: f64 = 0.02;
@@ -14,7 +14,7 @@ const LOWER: f64 = 0.10;
 /// How much of the loss has to go away with the rate for the rate to be its cause. More forgives sooner.
 const CURED: f64 = 0.4;
 /// The share by which what the path loses anyway follows a window that saw no queue.
-const FOLLOW: f64 = 0.15;
+const FOLLOW: f64 = 0.25;
 /// Learnt from windows without a queue it is at most this: a policer drops without a queue, too.
 const MOST_LEARNT: f64 = 0.10;
 /// A delay below this is no queue, in milliseconds.
@@ -47,6 +47,8 @@ pub(super) struct Loss {
     anyway: f64,
     trial: Option<Trial>,
     holds: bool,
+    /// The last window was beyond `LOWER`. One alone may be a burst that met a short queue, or chance.
+    heavy: bool,
 }
 
 /// The rate was lowered to see whether the loss goes away.
@@ -81,7 +83,8 @@ impl Loss {
         }
         let excess = self.share - self.anyway;
         self.holds = excess > HOLD;
-        if excess > LOWER && self.trial.is_none() {
+        let heavy_before = std::mem::replace(&mut self.heavy, excess > LOWER);
+        if heavy_before && self.heavy && self.trial.is_none() {
             let from = now + rtt;
             self.trial = Some(Trial { from, until: from + TRIAL, share: self.share, rate, least: f64::MAX });
             return Verdict::Lower(1.0 - excess / 2.0);

@@ -108,6 +108,9 @@ pub struct Estimator {
     groups: Groups,
     trend: Trend,
     acked: AckedRate,
+    /// The same of what was sent, lost or not, by our own clock.
+    sent: AckedRate,
+    begun: Instant,
     delay: DelayRate,
     loss: Loss,
     prober: Prober,
@@ -146,6 +149,8 @@ impl Estimator {
             groups: Groups::default(),
             trend: Trend::default(),
             acked: AckedRate::default(),
+            sent: AckedRate::default(),
+            begun: now,
             delay: DelayRate::new(start),
             loss: Loss::default(),
             prober: Prober::new(),
@@ -197,6 +202,8 @@ impl Estimator {
         self.source = Source::Feedback(now);
         let (mut arrived, mut lost, mut first) = (0, 0, None);
         for outcome in outcomes {
+            let left = outcome.sent.saturating_duration_since(self.begun).as_micros() as i64;
+            self.sent.arrived(left, f64::from(outcome.size));
             let own = self.own.sent(outcome.sent, outcome.size, self.delay.rate());
             let packet = outcome.arrival.map(|arrival| Arrived { sent: outcome.sent, arrival, size: outcome.size, own });
             if outcome.probe != 0 {
@@ -238,6 +245,7 @@ impl Estimator {
         let seen = Seen {
             usage: self.trend.usage(),
             acked: self.acked.rate(),
+            sent: self.sent.rate(),
             rtt: self.round_trip(),
             may_grow: matches!(verdict, Verdict::Clear | Verdict::Restore(_)),
             probes: self.may_probe,
@@ -256,8 +264,7 @@ impl Estimator {
         match verdict {
             Verdict::Clear | Verdict::Hold => {}
             Verdict::Lower(share) => {
-                let arriving = self.acked.rate().unwrap_or(rate).min(self.delay.rate());
-                self.delay.set(arriving * share);
+                self.delay.lower(self.acked.rate(), self.sent.rate(), share);
             }
             Verdict::Restore(before) => self.delay.set(before.min(self.goal().max(self.delay.rate()))),
         }

@@ -23,6 +23,9 @@ const STEP: f64 = 2.0;
 const BETWEEN: [Duration; 3] = [Duration::from_millis(1_500), Duration::from_millis(3_000), Duration::from_millis(4_500)];
 /// The same at most after results that did not hold.
 const BETWEEN_MOST: Duration = Duration::from_secs(6);
+/// A cluster that says nothing, since reports on it were lost or a busy host held it up, is repeated after this, so many times.
+const AGAIN: Duration = Duration::from_millis(400);
+const MUTE: u32 = 3;
 /// Reports on a cluster are waited for so long beyond the round trip.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// Share of a cluster's packets that must arrive for it to say anything.
@@ -113,6 +116,8 @@ pub(super) struct Prober {
     /// What a first cluster found and a second one is to confirm.
     surprise: Option<f64>,
     any: bool,
+    /// Clusters in a row that said nothing.
+    mute: u32,
     arrived: Vec<Arrived>,
     lost: u32,
 }
@@ -131,6 +136,7 @@ impl Prober {
             raised: None,
             surprise: None,
             any: false,
+            mute: 0,
             arrived: Vec::new(),
             lost: 0,
         }
@@ -222,10 +228,15 @@ impl Prober {
         }
         self.state = State::Idle;
         let Some((sent, received)) = rates(&mut self.arrived, packets) else {
-            self.retry(now);
+            self.mute += 1;
+            if self.mute <= MUTE {
+                self.at = Some(now + AGAIN)
+            } else {
+                self.retry(now)
+            }
             return Some(Found::Nothing);
         };
-        self.any = true;
+        (self.any, self.mute) = (true, 0);
         let met = received < sent * MET;
         let found = if met { received * TAKEN } else { sent.min(received) };
         let doubted = self.doubts > 0 || expected.is_some_and(|expected| found > expected);
