@@ -213,6 +213,19 @@ down: number, rtt_ms: number,
 loss: number, };
 
 /**
+ * What can be sent of a picture: one of its layers, in so many frames per second.
+ */
+export type Picture = { 
+/**
+ * Lines.
+ */
+h: number, 
+/**
+ * As measured lately; null while that layer has not been.
+ */
+fps: number | null, };
+
+/**
  * One simulcast layer.
  */
 export type PublishedLayer = { rid?: string | null, w: number, h: number, fps: number, max_bps: number, };
@@ -344,7 +357,7 @@ export type StreamReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_m
 export type StreamStateKind = "active" | "paused";
 
 /**
- * One track that a slot of the member carries. Heights are those of layers, in lines; null for voices, and for no layer.
+ * One track that a slot of the member carries. Pictures are null for voices, and for nothing at all.
  */
 export type SubscriptionStats = { track: TrackId, kind: Kind, 
 /**
@@ -354,15 +367,15 @@ screen_h: number,
 /**
  * What the screen calls for.
  */
-wanted_h: number | null, 
+wanted: Picture | null, 
 /**
  * What was granted; it may not flow yet.
  */
-target_h: number | null, 
+target: Picture | null, 
 /**
  * What is sent.
  */
-current_h: number | null, 
+current: Picture | null, 
 /**
  * Why what is sent is not what the screen calls for; null when it is.
  */

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::id::TrackId;
-use crate::router::Short;
+use crate::router::{self, Short};
 use crate::rtp::Kind;
 
 /// What a member receives, at one moment.
@@ -24,7 +24,7 @@ pub struct MemberStats {
     pub subscriptions: Vec<SubscriptionStats>,
 }
 
-/// One track that a slot of the member carries. Heights are those of layers, in lines; null for voices, and for no layer.
+/// One track that a slot of the member carries. Pictures are null for voices, and for nothing at all.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct SubscriptionStats {
@@ -33,11 +33,11 @@ pub struct SubscriptionStats {
     /// Lines of the picture on screen, in device pixels; 0 off screen.
     pub screen_h: u32,
     /// What the screen calls for.
-    pub wanted_h: Option<u32>,
+    pub wanted: Option<Picture>,
     /// What was granted; it may not flow yet.
-    pub target_h: Option<u32>,
+    pub target: Option<Picture>,
     /// What is sent.
-    pub current_h: Option<u32>,
+    pub current: Option<Picture>,
     /// Why what is sent is not what the screen calls for; null when it is.
     pub reason: Option<ShortReason>,
     /// Sent over the last seconds, without headers.
@@ -47,6 +47,22 @@ pub struct SubscriptionStats {
     pub jitter_ms: u32,
     /// Keyframes that the member asked for so far.
     pub keyframes_asked: u32,
+}
+
+/// What can be sent of a picture: one of its layers, in so many frames per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Picture {
+    /// Lines.
+    pub h: u32,
+    /// As measured lately; null while that layer has not been.
+    pub fps: Option<u32>,
+}
+
+impl From<router::Picture> for Picture {
+    fn from(picture: router::Picture) -> Self {
+        Self { h: picture.height.0, fps: picture.frames }
+    }
 }
 
 /// Why a subscription gets less than it might. Names may be added.

@@ -12,7 +12,15 @@ use crate::policy::quality::Pictures;
 use crate::rtp::{Kind, Layer};
 use crate::units::{Bitrate, PixelHeight};
 
-/// One slot of a peer and the track it carries. Heights are those of layers; none for voices.
+/// What can be sent of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub height: PixelHeight,
+    /// Per second, as measured lately; none while the layer has not been.
+    pub frames: Option<u32>,
+}
+
+/// One slot of a peer and the track it carries. Voices have no pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscription {
     pub slot: Slot,
@@ -21,11 +29,11 @@ pub struct Subscription {
     /// On screen; 0 when it can't be seen.
     pub screen: PixelHeight,
     /// What the screen calls for.
-    pub wanted: Option<PixelHeight>,
+    pub wanted: Option<Picture>,
     /// What was granted; it may not flow yet.
-    pub target: Option<PixelHeight>,
+    pub target: Option<Picture>,
     /// What is sent.
-    pub current: Option<PixelHeight>,
+    pub current: Option<Picture>,
     /// Why what is sent is not what the screen calls for.
     pub short: Option<Short>,
 }
@@ -84,7 +92,7 @@ impl Router {
                 }
                 (_, Some(current)) => {
                     pictures.expected += 1;
-                    pictures.halvings += halvings(wanted, current);
+                    pictures.halvings += halvings(wanted.height, current.height);
                 }
             }
         }
@@ -129,7 +137,7 @@ fn subscription(egress: &Egress, track: &Track, item: Option<ViewItem>) -> Subsc
     }
     let rungs = &track.rungs;
     let seen = item.filter(|item| item.visible);
-    let height = |at: usize| rungs.get(at).map(|rung| rung.height);
+    let picture = |at: usize| rungs.get(at).map(|rung| Picture { height: rung.height, frames: track.frames_of(rung) });
     let target = egress.granted.and_then(|rank| layers::position(rungs, rank));
     let current = match egress.state {
         State::Forwarding { layer, .. } => layers::position(rungs, layers::rank(layer, egress.selector.open())),
@@ -147,9 +155,9 @@ fn subscription(egress: &Egress, track: &Track, item: Option<ViewItem>) -> Subsc
     };
     Subscription {
         screen: seen.map_or(PixelHeight(0), |item| item.height),
-        wanted: seen.and_then(|item| height(layers::wanted(rungs, item.height))),
-        target: target.and_then(height),
-        current: current.and_then(height),
+        wanted: seen.and_then(|item| picture(layers::wanted(rungs, item.height))),
+        target: target.and_then(picture),
+        current: current.and_then(picture),
         short,
         ..base
     }

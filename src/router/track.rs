@@ -190,6 +190,12 @@ impl Track {
         if told.0 > 0 { told } else { PixelHeight(ASSUMED_HEIGHT << usize::from(layer.0).min(Layer::MAX)) }
     }
 
+    /// How many frames a second a rung has, once that was measured.
+    pub(super) fn frames_of(&self, rung: &Rung) -> Option<u32> {
+        let measured = self.layer(rung.layer)?.meter.measured()?;
+        measured.frames.get(usize::from(rung.cut.temporal)).copied()
+    }
+
     /// Which layers the branches want.
     pub(super) fn branch_interest(&self) -> LayerSet {
         let wanted = self.layers.iter().enumerate().filter(|(_, layer)| !layer.branches.is_empty());

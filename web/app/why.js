@@ -23,10 +23,10 @@ const REASONS = {
 export function why(server, track) {
   const found = server?.subscriptions.find((each) => each.track === track);
   if (!found) return [];
-  const { kind, current_h: current, target_h: target, wanted_h: wanted, reason } = found;
-  const lines = (/** @type {number | null} */ height) => (height === null ? "nothing" : `${height}p`);
-  const goal = target !== null && target !== current && target !== wanted ? ` → ${lines(target)}` : "";
-  const what = kind === "video" ? `${lines(current)}${goal}${wanted === null ? "" : ` of ${lines(wanted)}`} · ` : "";
+  const { kind, current, target, wanted, reason } = found;
+  const words = (/** @type {import("../weir-protocol.js").Picture | null} */ picture) => (picture === null ? "nothing" : `${picture.h}p${picture.fps ?? ""}`);
+  const goal = target !== null && target.h !== current?.h && target.h !== wanted?.h ? ` → ${words(target)}` : "";
+  const what = kind === "video" ? `${words(current)}${goal}${wanted === null ? "" : ` of ${words(wanted)}`} · ` : "";
   /** @type {[string, string][]} */
   const told = [["server", `${what}${kbps(found.bps)}`]];
   if (reason !== null) told.push(["because", REASONS[reason] ?? reason]);
