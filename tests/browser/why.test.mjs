@@ -50,7 +50,7 @@ describe("statistics say why", { timeout: 240_000 }, () => {
       const text = document.querySelector('[data-testid="tile"][data-name="Ada"] [data-testid="tile-stats"]')?.textContent ?? "";
       return /\d+p\d* of 720p/.test(text) && text.includes("your connection carries no more");
     });
-    await ben.until("the budget", () => /estimate\d/.test(document.querySelector('[data-testid="path-stats"]')?.textContent ?? ""));
+    await ben.until("the budget", () => /budget\d/.test(document.querySelector('[data-testid="path-stats"]')?.textContent ?? ""));
     await ben.shot("why-1-bandwidth");
     const { server: stats, found } = await said(ben, "Ada", "camera");
     assert.equal(found.reason, "bandwidth");

@@ -29,13 +29,13 @@ export function why(server, track) {
   const what = kind === "video" ? `${words(current)}${goal}${wanted === null ? "" : ` of ${words(wanted)}`} · ` : "";
   /** @type {[string, string][]} */
   const told = [["server", `${what}${kbps(found.bps)}`]];
-  if (reason !== null) told.push(["because", REASONS[reason] ?? reason]);
+  if (reason !== null) told.push(["why", REASONS[reason] ?? reason]);
   return told;
 }
 
 /** What the path to this browser carries, and what is asked of it. @param {MemberStats | null} server @returns {[string, string][]} */
 export function budget(server) {
   if (!server) return [];
-  const carries = server.estimate_bps === null ? "not known yet" : kbps(server.estimate_bps);
-  return [["estimate", carries], ["wanted", `${kbps(server.demand_bps)} of ${kbps(server.budget_bps)}`]];
+  const { budget_bps: given, demand_bps: wants, estimate_bps: carries } = server;
+  return [["budget", carries === null || kbps(carries) === kbps(given) ? kbps(given) : `${kbps(given)}, path ${kbps(carries)}`], ["wants", kbps(wants)]];
 }
