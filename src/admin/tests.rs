@@ -243,10 +243,9 @@ async fn development_breaks_paths_and_nodes_as_asked() {
 #[tokio::test]
 async fn a_member_that_is_not_there_has_no_statistics() {
     let admin = serve(false).await;
-    for (path, wanted, code) in [
-        ("/v1/admin/rooms/r/members/m00000000000001", 404, "no_member"),
-        ("/v1/admin/rooms/r/members/me", 400, "bad_member"),
-    ] {
+    for (path, wanted, code) in
+        [("/v1/admin/rooms/r/members/m00000000000001", 404, "no_member"), ("/v1/admin/rooms/r/members/me", 400, "bad_member")]
+    {
         let (status, body) = admin.get(path).await;
         let body: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((status, &body["error"]["code"]), (wanted, &json!(code)));

@@ -189,6 +189,11 @@ fn a_way_down_that_is_too_long_takes_the_track_from_nobody_else() {
 }
 
 #[test]
+fn a_way_that_became_too_long_is_shortened_before_others_are_asked() {
+    plays(30_309, false);
+}
+
+#[test]
 #[ignore = "by hand: WEIR_SIM_SEEDS says how many"]
 fn sweep() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);

@@ -280,13 +280,17 @@ impl Mesh {
         self.arm(now, id);
     }
 
-    /// A neighbour was too far for the way down that it was told of. Another may be nearer to the publisher; if there is none, those go
-    /// who make the way long, for all who get the track from here would lose it with them.
+    /// A neighbour was too far for the way down that it was told of. To this node itself it is not, or it would not have been asked: unless
+    /// another way stands, those go who make it long, for all who get the track from here would lose it with them.
     fn shorten(&mut self, now: Instant, id: TrackId, below: &[NodeId], out: &mut Vec<Output>) {
-        let other = self.choose(now, id);
         let Some(track) = self.tracks.get_mut(&id) else { return };
-        let elsewhere = other.is_some_and(|other| !track.children.contains_key(&other.link)) || track.asked().next().is_some();
-        let Some((_, far)) = below.split_last().filter(|(_, far)| !far.is_empty() && !elsewhere) else { return };
+        let elsewhere = track.asked().any(|parent| parent.path().is_some());
+        let Some((me, far)) = below.split_last() else { return };
+        let region = |id| self.nodes.get(id).map(|state| &state.node.region);
+        // Ways are measured in regions: who is in this one makes it no longer.
+        if elsewhere || far.iter().all(|node| region(node) == region(me)) {
+            return;
+        }
         let gone: Vec<LinkId> = track.children.iter().filter(|(_, child)| child.path == far).map(|(link, _)| *link).collect();
         // What else was asked may be refused as well, before this is known there.
         track.shunned.clear();

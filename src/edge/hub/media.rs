@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::farewell::Farewell;
 use super::member::Media;
-use super::{quality, speakers};
 use super::timers::Wake;
 use super::{Hub, Output, TrackPlace};
+use super::{quality, speakers};
 use crate::edge::media::{CloseReason, Command, Event, StreamState};
 use crate::edge::message::{LeaveAction, LeaveReason, ServerMessage, StreamReason, StreamStateKind};
 use crate::id::{MemberId, RoomId, ShardId, TrackId};

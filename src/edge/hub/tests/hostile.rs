@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::edge::hub::quality::measured;
 use crate::edge::hub::speakers::talking;
-use crate::policy::quality::Path;
 use crate::edge::media::{CloseReason, Quality, StreamState};
 use crate::edge::message::{AdminOp, ViewItem};
+use crate::policy::quality::Path;
 use crate::rtp::{Layer, LayerSet};
 
 #[test]
@@ -199,7 +199,10 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                     Event::StreamState { member, slot: Slot(value.into()), track, state }
                 }
                 6 => Event::Levels { levels: vec![(track, talking(value)), (some_track(what), talking(what))] },
-                7 => Event::Quality { member, quality: Quality { down: Path { loss: 2.0, ..Path::default() }, ..measured(value.into(), f32::NAN) } },
+                7 => Event::Quality {
+                    member,
+                    quality: Quality { down: Path { loss: 2.0, ..Path::default() }, ..measured(value.into(), f32::NAN) },
+                },
                 _ => Event::Data { member, label: "l".into(), binary: false, payload: vec![0; value.into()].into() },
             });
         }

@@ -160,9 +160,7 @@ fn reactions_and_data_reach_other_regions_and_levels_make_speakers_of_their_memb
             net.on(node, |world| world.media(Event::Levels { levels: vec![(mic, talking(100))] }));
         }
     }
-    net.on(0, |world| {
-        world.media(Event::Quality { member: tab.pid, quality: measured(900, 0.5) })
-    });
+    net.on(0, |world| world.media(Event::Quality { member: tab.pid, quality: measured(900, 0.5) }));
     net.pass(8_000);
     for (node, peer) in [(1, &bob), (2, &eve)] {
         let heard: Vec<ServerMessage> = net.worlds[node].heard[&peer.conn].iter().map(|frame| (*frame.body).clone()).collect();
