@@ -55,6 +55,8 @@ struct Scene {
     /// Packets that crossed the link, by track.
     crossed: BTreeMap<TrackId, usize>,
     bindings: usize,
+    /// When each router first told of a voice.
+    told: [BTreeMap<TrackId, Instant>; 3],
 }
 
 impl Scene {
@@ -69,10 +71,11 @@ impl Scene {
             received: [const { Vec::new() }; 3],
             crossed: BTreeMap::new(),
             bindings: 0,
+            told: [const { BTreeMap::new() }; 3],
         };
         for id in 1..=microphones {
             let id = TrackId(id);
-            for (at, upstream) in [Upstream::Peer(PeerKey(id.0 as u32)), Upstream::Pipe(ShardId(0)), Upstream::Pipe(ShardId(9))]
+            for (at, upstream) in [Upstream::Peer(PeerKey(id.0 as u32)), Upstream::Pipe(ShardId(0)), Upstream::Cascade]
                 .into_iter()
                 .enumerate()
             {
@@ -128,9 +131,14 @@ impl Scene {
                     }
                     self.input(FAR, Input::Fed(feed));
                 }
-                Output::Wanted { upstream: Upstream::Pipe(_), track, layers } => {
+                Output::Wanted { upstream: Upstream::Pipe(_) | Upstream::Cascade, track, layers } => {
                     let branch = if at == FAR { Branch::Link(LinkId(1)) } else { Branch::Pipe(ShardId(1)) };
                     self.input(at - 1, Input::BranchInterest { branch, track, layers, have: Vec::new() });
+                }
+                Output::Levels { levels } => {
+                    for (track, _) in levels.into_iter().filter(|(_, reading)| reading.voice) {
+                        self.told[at].entry(track).or_insert(self.now);
+                    }
                 }
                 Output::Voices { tracks, .. } if at != LINKS => self.give_slots(at, &tracks),
                 _ => {}
@@ -296,6 +304,20 @@ fn who_begins_to_speak_is_heard_from_the_first_syllable_on_both_nodes() {
         }
     }
     scene.check();
+}
+
+#[test]
+fn both_nodes_tell_of_a_new_voice_in_the_same_moment_and_within_400_ms() {
+    let mut scene = Scene::new(100, false);
+    scene.run(5_000);
+    for who in [50, 60] {
+        let began = scene.now;
+        scene.talk(who, 960);
+        let told = [NEAR, FAR].map(|at| scene.told[at][&TrackId(who)] - began);
+        println!("told after {told:?}, beside the way between the nodes");
+        assert!(told.iter().all(|&told| told <= Duration::from_millis(400)), "{told:?}");
+        assert!(told[1] <= told[0] + FRAME, "{told:?}");
+    }
 }
 
 #[test]
