@@ -75,9 +75,8 @@ impl Scene {
         };
         for id in 1..=microphones {
             let id = TrackId(id);
-            for (at, upstream) in [Upstream::Peer(PeerKey(id.0 as u32)), Upstream::Pipe(ShardId(0)), Upstream::Cascade]
-                .into_iter()
-                .enumerate()
+            for (at, upstream) in
+                [Upstream::Peer(PeerKey(id.0 as u32)), Upstream::Pipe(ShardId(0)), Upstream::Cascade].into_iter().enumerate()
             {
                 let layers = vec![LayerInfo::default()];
                 scene.input(

@@ -1072,7 +1072,10 @@ fn what_a_subscription_gets_is_told_with_the_reason() {
     let lines = |lines| Some(PixelHeight(lines));
     let height = |picture: Option<Picture>| picture.map(|picture| picture.height);
     let all = of(&h);
-    assert_eq!((height(all.wanted), height(all.target), height(all.current), all.short), (lines(720), lines(720), lines(720), None));
+    assert_eq!(
+        (height(all.wanted), height(all.target), height(all.current), all.short),
+        (lines(720), lines(720), lines(720), None)
+    );
     assert_eq!(h.router.shown(PeerKey(1)).expected, 1);
 
     // The path carries less.
