@@ -7,7 +7,7 @@
 //! - Who speaks takes a free place, or that of somebody who has been silent for [`RECENT`], with its first loud 60 ms: nobody
 //!   misses those who were silent, so it does no harm that it may be a cough.
 //! - When all places belong to people who spoke just now, only a voice takes one, that is more than a cough: of whoever paused
-//!   longest, else of who is softest, if that is softer by [`MARGIN`].
+//!   longest, else of who is softest, if that is softer by 6 dB.
 //! - A silent one keeps its place until another needs it, so that an answer is never cut. Places beyond N end after [`RECENT`].
 //!
 //! So with one person talking among a hundred, N streams flow at most, and N + 2 in a lively discussion. Where there are N microphones
