@@ -54,7 +54,7 @@ tracks?: Array<PublishedTrack>, ice_restart?: boolean, }
   | { "t": "mute", track: TrackId, muted: boolean, }
   | { "t": "unpublish", track: TrackId, }
   | { "t": "subscribe", tracks: Array<TrackId>, on: boolean, }
-  | { "t": "view", items: Array<ViewItem>, }
+  | { "t": "view", items: Array<ViewItem>, limit_bps?: number, }
   | { "t": "chat", cid: string, to?: MemberId, text: string, }
   | { "t": "react", emoji: string, }
   | { "t": "hand", up: boolean, }

@@ -30,6 +30,7 @@ import type {
   PublishedLayer,
   Source,
   Speaker,
+  StreamReason,
   StreamStateKind,
   SubscriptionStats,
 } from "./weir-protocol.js";
@@ -144,6 +145,11 @@ export interface RemoteTrack {
   readonly media: MediaStreamTrack | null;
   /** Whether packets are coming: `paused` when off screen, muted or beyond the budget; null until the server says. */
   readonly streaming: StreamStateKind | null;
+  /**
+   * Why nothing comes, or, of an active one, less than its place on the page called for; null when all is well. Servers may add
+   * reasons.
+   */
+  readonly reason: StreamReason | null;
   /** The simulcast layer that comes. */
   readonly rid: string | null;
   /** The servers it comes through: this session's edge first, the publisher's last. Empty until the server says. */
@@ -328,6 +334,12 @@ export class Room extends EventTarget {
    * the server sends the layer that fits. Higher `priority` (0-255) is served first when bandwidth is short.
    */
   attach(element: HTMLMediaElement, track: RemoteTrack, options?: { priority?: number }): () => void;
+
+  /**
+   * Receives no more than this, in bits per second, however much the connection carries: for a link that is paid by the byte.
+   * Voices come first, then small pictures of everybody. Null: as much as fits.
+   */
+  limitDownload(bps: number | null): void;
 
   /** Only needed without `autoSubscribe`, or to leave a track out. */
   subscribe(tracks: readonly RemoteTrack[], on: boolean): Promise<void>;

@@ -55,8 +55,8 @@ pub enum Command {
     Stats {
         member: MemberId,
     },
-    /// What a member may receive at most.
-    Budget {
+    /// What a member wants to receive at most, whatever its path carries.
+    Limit {
         member: MemberId,
         rate: Bitrate,
     },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use quality::{PeerQuality, QualityKind};
-pub use stream::{StreamReason, StreamStateKind};
+pub use stream::{StreamReason, StreamStateKind, ViewItem};
 
 use crate::edge::stats::MemberStats;
 use crate::id::{Identity, MemberId, NodeId, RegionId, RoomId, TrackId};
@@ -81,9 +81,12 @@ pub enum ClientMessage {
         tracks: Vec<TrackId>,
         on: bool,
     },
-    /// What is on screen. Replaces the view before; a track not named is not on screen.
+    /// What is on screen, and how many bits per second the client wants to receive at most, if it cares. Replaces the view
+    /// before; a track not named is not on screen.
     View {
         items: Vec<ViewItem>,
+        #[serde(default)]
+        limit_bps: Option<u32>,
     },
     /// To everybody, or to one member. `cid` is the client's own name for it and comes back in the event.
     Chat {
@@ -190,24 +193,6 @@ pub struct PublishedLayer {
     #[serde(default)]
     #[cfg_attr(test, ts(type = "number"))]
     pub max_bps: u64,
-}
-
-/// How one track is shown. Sizes in device pixels.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(ts_rs::TS, Serialize))]
-pub struct ViewItem {
-    pub track: TrackId,
-    #[serde(default)]
-    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
-    pub w: u32,
-    #[serde(default)]
-    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
-    pub h: u32,
-    pub visible: bool,
-    /// Higher is served first when the budget is short; a pinned tile has more than the others.
-    #[serde(default)]
-    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
-    pub prio: u8,
 }
 
 /// What a room's admin may do to a member.

@@ -68,9 +68,10 @@ impl Router {
                 }
             })
             .collect();
-        let demand = layers::demand(&wishes).plus(voices);
+        // What is not to be sent is not probed for.
+        let demand = layers::demand(&wishes).plus(voices).min(state.limit);
         let mut grants = Vec::new();
-        layers::allocate(state.budget.without(voices), &wishes, &mut grants);
+        layers::allocate(state.budget.up_to(state.limit).without(voices), &wishes, &mut grants);
         decisions.extend(video.iter().zip(&wishes).zip(&grants).map(|(((key, _, track), wish), grant)| Decision {
             key: *key,
             granted: grant.rung.and_then(|rung| wish.rungs.get(rung)).copied(),

@@ -83,10 +83,15 @@ pub enum Input {
         peer: PeerKey,
         items: Vec<ViewItem>,
     },
-    /// What a peer may receive at most.
+    /// What a peer's path carries.
     Budget {
         peer: PeerKey,
         budget: Budget,
+    },
+    /// What a peer is to receive at most, whatever its path carries.
+    Limit {
+        peer: PeerKey,
+        rate: Bitrate,
     },
     /// Whether packets reach a peer. Until this is said, they do.
     Connected {

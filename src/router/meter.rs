@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::rtp::{Cut, Cuts, FrameInfo};
+use crate::rtp::{Cut, Cuts, Packet};
 use crate::units::Bitrate;
 
 /// Over how long is measured. Shorter notices sooner that a layer grew, and takes a keyframe for growth.
@@ -15,8 +15,15 @@ const BROKEN: Duration = Duration::from_secs(3);
 /// What each packet takes beside its payload: headers of IP, UDP and RTP, extensions, the tag. As the downlink counts it.
 const OVERHEAD: usize = 64;
 
-/// The figures of the last window; a rate falls by a quarter a window at most, so that a screen share that stands still for a
-/// moment is not taken for one that will fit anywhere.
+/// Of a keyframe's bytes, one in so many counts. Each switch brings one, several times as large as what follows, and it is spread
+/// over time when it is sent: counted in full, it would have the layer that it starts given up at once.
+const KEYFRAME: usize = 4;
+
+/// How much of a change one window takes over, in parts: half of what it grew, a quarter of what it fell. So an encoder's swings
+/// are no news, and a screen share that stands still for a moment is not taken for one that will fit anywhere.
+const TAKEN: (u64, u64) = (2, 4);
+
+/// The figures of the latest windows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
     /// By [`Cut::index`].
@@ -33,20 +40,28 @@ pub(super) struct Meter {
     bytes: [u64; Cut::COUNT],
     frames: [u32; Cut::LAYERS as usize],
     largest: Option<Cut>,
+    /// The timestamp of the latest keyframe: its other packets don't say what they are of.
+    keyframe: Option<u32>,
     measured: Option<Measured>,
 }
 
 impl Meter {
     /// Counts a packet.
-    pub(super) fn record(&mut self, now: Instant, frame: &FrameInfo, payload: usize) {
+    pub(super) fn record(&mut self, now: Instant, packet: &Packet) {
+        let frame = &packet.frame;
         let since = *self.since.get_or_insert(now);
         let passed = now.saturating_duration_since(since);
         if passed >= WINDOW {
             self.close(passed);
             self.since = Some(now);
         }
+        if frame.starts_keyframe {
+            self.keyframe = Some(packet.timestamp);
+        }
+        let whole = packet.payload.len() + OVERHEAD;
+        let counted = if self.keyframe == Some(packet.timestamp) { whole / KEYFRAME } else { whole };
         for (index, bytes) in self.bytes.iter_mut().enumerate() {
-            *bytes += (u64::from(frame.cuts.0) >> index & 1) * (payload + OVERHEAD) as u64;
+            *bytes += (u64::from(frame.cuts.0) >> index & 1) * counted as u64;
         }
         if frame.cuts != Cuts::ALL {
             let largest = self.largest.get_or_insert(Cut::BASE);
@@ -69,7 +84,8 @@ impl Meter {
         let mut rates = bytes.map(|bytes| Bitrate(per_second(bytes * 8)));
         if let Some(before) = self.measured {
             for (rate, before) in rates.iter_mut().zip(before.rates) {
-                *rate = Bitrate(rate.0.max(before.0 / 4 * 3));
+                let (new, old) = (rate.0, before.0);
+                *rate = Bitrate(if new > old { old + (new - old) / TAKEN.0 } else { old - (old - new) / TAKEN.1 });
             }
         }
         let frames = frames.map(|count| per_second(count.into()) as u32);
@@ -88,7 +104,17 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::rtp::{Codec, Extensions, FrameInfo};
+
+    fn packet(arrival: Instant, index: u64, frame: FrameInfo, bytes: usize) -> Packet {
+        let payload = Bytes::from(vec![0; bytes - OVERHEAD]);
+        let timestamp = index as u32 * 3_000;
+        let (codec, ext) = (Codec::Vp8, Extensions::default());
+        Packet { arrival, codec, seq: index, timestamp, marker: true, ext, frame, payload }
+    }
 
     #[test]
     fn each_cut_is_measured_and_a_pause_is_no_rate() {
@@ -98,7 +124,7 @@ mod tests {
             for index in 0..frames {
                 let temporal = [0, 2, 1, 2][index as usize % 4];
                 let frame = FrameInfo { starts_frame: true, temporal, cuts: Cuts::from(0, temporal), ..FrameInfo::default() };
-                meter.record(now, &frame, bytes - OVERHEAD);
+                meter.record(now, &packet(now, index, frame, bytes));
                 now += Duration::from_micros(33_333);
             }
             now += Duration::from_secs(10);
@@ -117,5 +143,26 @@ mod tests {
         assert!(meter.whole() > Some(Bitrate::kbps(170)), "it falls slowly: {:?}", meter.whole());
         play(&mut meter, 1, 100);
         assert!(meter.whole() > Some(Bitrate::kbps(120)), "{:?}", meter.whole());
+    }
+
+    #[test]
+    fn a_keyframe_is_not_taken_for_growth() {
+        let mut now = Instant::now();
+        let mut meter = Meter::default();
+        for index in 0..150 {
+            let starts_keyframe = index == 70;
+            // As large as eight others, in eight packets of which only the first says what it is of.
+            for part in 0..if starts_keyframe { 8 } else { 1 } {
+                let frame = FrameInfo {
+                    starts_frame: part == 0,
+                    starts_keyframe: starts_keyframe && part == 0,
+                    ..FrameInfo::default()
+                };
+                meter.record(now, &packet(now, index, frame, 1_000));
+            }
+            let whole = meter.whole().map_or(240, |whole| whole.0 / 1_000);
+            assert!((235..=253).contains(&whole), "{whole} kbps at frame {index}");
+            now += Duration::from_micros(33_333);
+        }
     }
 }

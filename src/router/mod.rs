@@ -76,7 +76,9 @@ pub struct Router {
 #[derive(Debug)]
 struct PeerState {
     connected: bool,
+    /// What its path carries, and what it is to receive at most.
     budget: Budget,
+    limit: Bitrate,
     view: Option<FxHashMap<TrackId, ViewItem>>,
     slots: FxHashMap<Slot, EgressKey>,
     /// The demand that was told last.
@@ -133,6 +135,10 @@ impl Router {
                 }
                 self.reallocate(now, peer, out);
             }
+            Input::Limit { peer, rate } => {
+                self.peer(peer).limit = rate;
+                self.reallocate(now, peer, out);
+            }
             Input::Budget { peer, budget } => {
                 self.peer(peer).budget = budget;
                 self.reallocate(now, peer, out);
@@ -169,6 +175,7 @@ impl Router {
         let new = || PeerState {
             connected: true,
             budget: DEFAULT_BUDGET,
+            limit: Bitrate(u64::MAX),
             view: None,
             slots: FxHashMap::default(),
             demand: Bitrate(0),

@@ -74,7 +74,7 @@ impl Router {
 
     /// What a peer may receive, and what all that it has on screen would take.
     pub fn budget(&self, peer: PeerKey) -> Option<(Budget, Bitrate)> {
-        self.peers.get(&peer).map(|state| (state.budget, state.demand))
+        self.peers.get(&peer).map(|state| (state.budget.up_to(state.limit), state.demand))
     }
 
     /// How the pictures on a peer's screen fare. What is off or not sent by its owner is no fault of the peer's path.

@@ -1104,3 +1104,20 @@ fn what_a_subscription_gets_is_told_with_the_reason() {
     assert_eq!(h.router.shown(PeerKey(1)).expected, 0, "what is off screen is no fault");
     assert_eq!(h.router.subscriptions(PeerKey(9)), []);
 }
+
+#[test]
+fn what_a_peer_wants_at_most_holds_whatever_its_path_carries_and_is_all_that_is_probed_for() {
+    let mut h = Harness::new();
+    h.publish(VIDEO, Kind::Video, 3, Upstream::Peer(PUBLISHER));
+    h.bind(1, Some(VIDEO));
+    h.view(1, VIDEO, 720);
+    h.play(VIDEO, &[0, 1, 2], 90);
+    h.input(Input::Limit { peer: PeerKey(1), rate: Bitrate::kbps(110) });
+    budget(&mut h, 1, 5_000);
+    h.play(VIDEO, &[0, 1, 2], 15);
+    assert_eq!(served(&mut h, 1), (Some(0), 60));
+    assert_eq!(h.demands.last(), Some(&(PeerKey(1), Bitrate::kbps(110))));
+    h.input(Input::Limit { peer: PeerKey(1), rate: Bitrate(u64::MAX) });
+    h.play(VIDEO, &[0, 1, 2], 90);
+    assert_eq!(served(&mut h, 1), (Some(2), 60));
+}

@@ -53,6 +53,10 @@ const VOICE: Bitrate = Bitrate::kbps(64);
 /// screen says little, and hiding it would hide all there is.
 const NO_MEDIA: Duration = Duration::from_secs(5);
 
+/// A layer that does not flow is reckoned to take at least this much of what its publisher said, in percent, however little the
+/// others take of theirs. Lower tries more on thin paths, and gives more of it up again.
+const LEAST_USED: u64 = 50;
+
 /// The lowest layer's height where the publisher told none; each further one doubles it.
 const ASSUMED_HEIGHT: u32 = 180;
 
@@ -157,7 +161,10 @@ impl Track {
     /// Looks anew at what can be sent of it: after its layers began or stopped, and as they are measured.
     pub(super) fn survey(&mut self) {
         let single = self.layers.len() == 1;
-        let encoding = |(index, layer): (usize, &LayerState)| layer.encoding(index, single);
+        // What is easy to encode in one size is so in the others.
+        let used = (0..).zip(&self.layers).filter_map(|(index, layer)| layer.used(index)).max();
+        let used = used.map_or(100, |percent| percent.clamp(LEAST_USED, 100));
+        let encoding = |(index, layer): (usize, &LayerState)| layer.encoding(index, single, used);
         let encodings: Vec<Encoding> = self.layers.iter().enumerate().map(encoding).collect();
         ladder(&encodings, self.screen, &mut self.rungs);
     }
@@ -231,7 +238,7 @@ impl LayerState {
     pub(super) fn record(&mut self, now: Instant, packet: &Packet) -> bool {
         self.last_packet = Some(now);
         self.since.get_or_insert(now);
-        self.meter.record(now, &packet.frame, packet.payload.len());
+        self.meter.record(now, packet);
         !std::mem::replace(&mut self.flows, true)
     }
 
@@ -297,13 +304,29 @@ impl LayerState {
         self.report.is_none() && self.since.is_some_and(waited)
     }
 
-    /// As the allocation policy sees it: what it takes is measured while it flows, else what the publisher said.
-    fn encoding(&self, index: usize, single: bool) -> Encoding {
-        let height = match self.info.height.0 {
+    fn height(&self, index: usize) -> PixelHeight {
+        match self.info.height.0 {
             0 => PixelHeight(ASSUMED_HEIGHT << index.min(Layer::MAX)),
             _ => self.info.height,
-        };
-        let declared = if self.info.max.0 > 0 { self.info.max } else { Bitrate(u64::from(height.0).pow(2) * 3) };
+        }
+    }
+
+    /// What its publisher said that it takes at most.
+    fn declared(&self, index: usize) -> Bitrate {
+        if self.info.max.0 > 0 { self.info.max } else { Bitrate(u64::from(self.height(index).0).pow(2) * 3) }
+    }
+
+    /// How much of that it takes while it flows, in percent.
+    fn used(&self, index: usize) -> Option<u64> {
+        let whole = self.meter.whole().filter(|_| self.flows)?;
+        Some(whole.0.saturating_mul(100) / self.declared(index).0.max(1))
+    }
+
+    /// As the allocation policy sees it: what it takes is measured while it flows, else reckoned as `used` percent of what the
+    /// publisher said.
+    fn encoding(&self, index: usize, single: bool, used: u64) -> Encoding {
+        let height = self.height(index);
+        let declared = Bitrate(self.declared(index).0.saturating_mul(used) / 100);
         let whole = self.meter.whole().filter(|whole| whole.0 > 0);
         let (rates, frames, largest) = match (self.meter.measured(), whole) {
             (Some(measured), Some(_)) if self.flows => (measured.rates, measured.frames, measured.largest),

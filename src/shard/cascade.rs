@@ -399,7 +399,7 @@ impl Cascade {
             | Command::Bind { .. }
             | Command::View { .. }
             | Command::Stats { .. }
-            | Command::Budget { .. }
+            | Command::Limit { .. }
             | Command::Data { .. } => return,
         };
         self.mesh(now, input);

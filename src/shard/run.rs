@@ -394,8 +394,9 @@ impl Shard {
                 }
                 let key = self.peers.insert(member, room);
                 self.route(now, Input::Connected { peer: key, connected: false });
+                self.route(now, Input::Limit { peer: key, rate: self.budget });
                 // What its path carries it says once it is connected.
-                self.route(now, Input::Budget { peer: key, budget: Budget::fixed(self.budget.min(START)) });
+                self.route(now, Input::Budget { peer: key, budget: Budget::fixed(START) });
             }
             Command::Configure { member, plan } => {
                 let Some(key) = self.peers.of_member(member) else { return };
@@ -427,8 +428,9 @@ impl Shard {
                     self.tell_if_room(Event::Stats { member, stats });
                 }
             }
-            Command::Budget { member, rate } => {
-                self.for_peer(now, member, |peer| Input::Budget { peer, budget: Budget::fixed(rate) });
+            Command::Limit { member, rate } => {
+                let rate = rate.min(self.budget);
+                self.for_peer(now, member, |peer| Input::Limit { peer, rate });
             }
             // The cascade's shard only.
             Command::Room { .. } | Command::Drain => {}

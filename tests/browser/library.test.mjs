@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, mock, test } from "node:test";
 import { grid, pageSize } from "../../web/app/layout.js";
 import { paged } from "../../web/app/tiles.js";
 import { initials } from "../../web/app/avatar.js";
-import { ladder, layers, sendEncodings, withOpusDtx } from "../../web/lib/encodings.js";
+import { ladder, layers, scalable, sendEncodings, withOpusDtx } from "../../web/lib/encodings.js";
 import { Edges, socketUrl } from "../../web/lib/edges.js";
 import { Signal } from "../../web/lib/signal.js";
 
@@ -414,7 +414,30 @@ describe("how tracks are encoded", () => {
 
   test("VP9 simulcast is not mistaken for SVC", () => {
     for (const encoding of sendEncodings(ladder("camera", 1280, 720), "vp9")) assert.equal(encoding.scalabilityMode, "L1T1");
-    assert.equal("scalabilityMode" in sendEncodings(ladder("camera", 1280, 720), "vp8")[0], false);
+    for (const encoding of sendEncodings(ladder("camera", 1280, 720), "vp8")) assert.equal(encoding.scalabilityMode, "L1T3");
+    assert.equal("scalabilityMode" in sendEncodings(ladder("camera", 1280, 720), "h264")[0], false);
+  });
+
+  test("a camera in VP9 or AV1 is one stream of spatial layers where the browser keeps the mode", () => {
+    const rungs = ladder("camera", 1280, 720);
+    assert.equal(scalable(rungs, "camera", "vp8"), rungs);
+    assert.equal(scalable(rungs, "screen_share", "vp9"), rungs);
+    const before = globalThis.RTCPeerConnection;
+    try {
+      globalThis.RTCPeerConnection = class {
+        addTransceiver(_kind, { sendEncodings }) {
+          return { sender: { getParameters: () => ({ encodings: sendEncodings }) } };
+        }
+        close() {}
+      };
+      const one = scalable(rungs, "camera", "vp9");
+      assert.deepEqual(one.map(({ scale, spatial, maxBitrate }) => [scale, spatial, maxBitrate]), [[1, 3, 2_350_000]]);
+      const [encoding] = sendEncodings(one, "vp9");
+      assert.deepEqual([encoding.scalabilityMode, "rid" in encoding], ["L3T3_KEY", false]);
+      assert.equal(scalable(ladder("camera", 320, 180), "camera", "av1")[0].spatial, undefined);
+    } finally {
+      globalThis.RTCPeerConnection = before;
+    }
   });
 
   test("DTX is asked for on microphones only, once", () => {

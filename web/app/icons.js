@@ -22,6 +22,8 @@ const PATHS = {
   stats: html`<path d="M4 19.500h16M6.500 16v-4M11 16V6M15.500 16V9.500M20 16v-2" />`,
   keyboard: html`<rect x="2.500" y="6" width="19" height="12" rx="2.500" /><path d="M6.500 10h.1M10 10h.1M13.800 10h.1M17.300 10h.1M8 14h8" />`,
   close: html`<path d="m6 6 12 12M18 6 6 18" />`,
+  pause: html`<circle cx="12" cy="12" r="8.800" /><path d="M10 9v6M14 9v6" />`,
+  reduced: html`<path d="m6.500 6.500 5.500 5.500 5.500-5.500M6.500 13l5.500 5.500 5.500-5.500" />`,
   down: html`<path d="m7 10 5 5 5-5" />`,
   left: html`<path d="m14.500 6-6 6 6 6" />`,
   right: html`<path d="m9.500 6 6 6-6 6" />`,

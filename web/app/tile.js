@@ -58,11 +58,13 @@ export function TileView({ tile, room, large = false, pinned = false, onPin, sta
   const showsVideo = hasPicture && (track ? !track.muted && (!local || track.media !== null) : moved);
   if (track && showsVideo && (local || track.media)) pictured.current = tile.pid;
   const waiting = Boolean(track && !track.muted && !local && !hasPicture);
+  const paused = local || moved || track?.streaming !== "paused" ? null : PAUSED[track.reason ?? ""]?.(tile.name) ?? null;
+  const reduced = local || track?.streaming !== "active" ? null : REDUCED[track.reason ?? ""] ?? null;
   const label = what === "screen" ? `${local ? "Your" : `${tile.name}'s`} screen` : local ? `${tile.name} (you)` : tile.name;
   const quality = tile.member.quality?.q ?? null;
   return html`
     <article
-      class=${`tile ${what} ${tile.speaking && what === "camera" ? "speaking" : ""} ${large ? "large" : ""} ${tile.member.away ? "away" : ""}`}
+      class=${`tile ${what} ${tile.speaking && what === "camera" ? "speaking" : ""} ${large ? "large" : ""} ${tile.member.away ? "away" : ""} ${paused ? "paused" : ""}`}
       style=${style}
       aria-label=${label}
       data-testid="tile"
@@ -70,9 +72,11 @@ export function TileView({ tile, room, large = false, pinned = false, onPin, sta
       data-name=${tile.name}
       data-rid=${local ? "" : track?.rid ?? ""}
       data-video=${showsVideo ? "on" : "off"}
+      data-reason=${local ? "" : track?.reason ?? ""}
     >
       <video ref=${video} class=${`${local && what === "camera" ? "mirror" : ""} ${showsVideo ? "" : "hidden"}`} autoplay playsinline muted aria-hidden="true"></video>
       ${!showsVideo && html`<div class=${`no-video ${waiting ? "waiting" : ""}`}><${Avatar} name=${tile.name} identity=${tile.identity} /></div>`}
+      ${paused && html`<div class="paused-note" role="status" data-testid="paused"><${Icon} name=${paused.icon} size=${22} /><span>${paused.text}</span></div>`}
       ${tile.member.hand && what === "camera" && html`<span class="badge hand" title="Hand raised" data-testid="hand-badge"><${Icon} name="hand" size=${18} /><span class="visually-hidden">Hand raised</span></span>`}
       ${tile.member.away && html`<span class="badge away-badge">Reconnecting…</span>`}
       <div class="caption" aria-live="off" data-testid="caption"></div>
@@ -80,6 +84,7 @@ export function TileView({ tile, room, large = false, pinned = false, onPin, sta
         ${what === "camera" && tile.muted && html`<span class="muted-mark" title="Microphone off" data-testid="muted-mark"><${Icon} name="micOff" size=${16} /><span class="visually-hidden">Microphone off</span></span>`}
         ${what === "screen" && html`<${Icon} name="screen" size=${16} />`}
         <span class="name">${label}</span>
+        ${reduced && html`<span class="reduced-mark" role="img" aria-label=${reduced} title=${reduced} data-testid="reduced"><${Icon} name="reduced" size=${15} /></span>`}
         ${quality && !local && html`<${Bars} quality=${quality} />`}
       </footer>
       <div class="tile-actions">
@@ -91,6 +96,19 @@ export function TileView({ tile, room, large = false, pinned = false, onPin, sta
     </article>
   `;
 }
+
+/** Why there is no picture, where a person would wonder: not of what is off screen, and not of a camera that was turned off. @type {Record<string, (name: string) => { icon: "pause" | "cameraOff", text: string }>} */
+const PAUSED = {
+  bandwidth: () => ({ icon: "pause", text: "Paused to keep the call going on this connection" }),
+  link: () => ({ icon: "pause", text: "Paused: the way between the servers is busy" }),
+  no_media: (name) => ({ icon: "cameraOff", text: `No picture is coming from ${name}` }),
+};
+
+/** @type {Record<string, string>} */
+const REDUCED = {
+  bandwidth: "Reduced to fit this connection",
+  link: "Reduced: the way between the servers is busy",
+};
 
 const QUALITY = { excellent: 3, good: 2, poor: 1, lost: 0 };
 
@@ -119,7 +137,7 @@ function TileStats({ tile, stats }) {
   } else if (track) {
     const received = stats.inbound.find((each) => each.track === track.id);
     if (received) {
-      lines.push(["video", `${received.codec ?? "?"}${received.rid ? ` · ${received.rid}` : ""} · ${track.streaming ?? "…"}`]);
+      lines.push(["video", `${received.codec ?? "?"}${received.rid ? ` · ${received.rid}` : ""} · ${track.streaming ?? "…"}${track.reason ? ` (${track.reason.replace("_", " ")})` : ""}`]);
       lines.push(["size", `${received.width}×${received.height} ${Math.round(received.fps)} fps`]);
       lines.push(["rate", kbps(received.bps)]);
       lines.push(["loss", `${percent(received.loss)} · ${received.freezes} freezes`]);

@@ -2,7 +2,7 @@
 // at a time. The client always offers, so glare can't happen. Owns which m-line carries which track; knows nothing of
 // members. `room.js` drives it and carries its offers to the server.
 
-import { codecOrder, ladder, layers, sendEncodings, withOpusDtx } from "./encodings.js";
+import { codecOrder, ladder, layers, scalable, sendEncodings, withOpusDtx } from "./encodings.js";
 import { WeirError } from "./errors.js";
 
 /** @typedef {import("../weir-protocol.js").PublishedTrack} PublishedTrack */
@@ -196,7 +196,7 @@ export class Media {
   publish(track, { cid, source, name, muted }) {
     const kind = /** @type {Kind} */ (track.kind);
     const settings = track.getSettings();
-    const rungs = kind === "video" ? ladder(source, settings.width ?? 0, settings.height ?? 0) : [];
+    const rungs = kind === "video" ? scalable(ladder(source, settings.width ?? 0, settings.height ?? 0), source, this.#codec) : [];
     const shape = `${source}/${rungs.map((rung) => `${rung.rid}${rung.scale}`).join()}`;
     return new Promise((resolve, reject) => {
       const transceiver = this.#idle.get(shape)?.pop() ?? this.#addSender(kind, source, rungs);

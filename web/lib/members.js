@@ -20,6 +20,8 @@ export class RemoteTrack {
     this.media = null;
     /** @type {import("../weir-protocol.js").StreamStateKind | null} */
     this.streaming = null;
+    /** @type {import("../weir-protocol.js").StreamReason | null} */
+    this.reason = null;
     /** @type {string | null} */
     this.rid = null;
     /** @type {readonly import("../weir-protocol.js").Edge[]} */

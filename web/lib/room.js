@@ -35,8 +35,8 @@ export class Room extends EventTarget {
   #publisher;
   #speaker = new Speaker(() => this.#tell("audioblocked", {}));
   #stats = new Stats();
-  #view = new View((items) => {
-    for (const signal of [this.#signal, this.#move?.signal]) signal?.send({ t: "view", items });
+  #view = new View((report) => {
+    for (const signal of [this.#signal, this.#move?.signal]) signal?.send({ t: "view", ...report });
   });
   #pictures = new Pictures();
   #roster;
@@ -246,6 +246,11 @@ export class Room extends EventTarget {
       unwatch();
       detach();
     };
+  }
+
+  /** @param {number | null} bps */
+  limitDownload(bps) {
+    this.#view.limit(bps === null ? null : Math.min(Math.max(0, Math.round(bps)), 0xffffffff));
   }
 
   /** @param {readonly import("../weir.js").RemoteTrack[]} tracks @param {boolean} on */
@@ -497,6 +502,8 @@ export class Room extends EventTarget {
         if (!found) return;
         found.track.streaming = message.state;
         found.track.rid = message.rid;
+        // A server from before it gave reasons leaves it out.
+        found.track.reason = message.reason ?? null;
         return this.#tell("streamstate", { track: found.track });
       }
       case "path": {

@@ -2,6 +2,7 @@
 // matters. Owns the observers; `room.js` sends what it reports. The server chooses layers by it.
 
 /** @typedef {import("../weir-protocol.js").ViewItem} ViewItem */
+/** @typedef {{ items: ViewItem[], limit_bps?: number }} Report */
 /** @typedef {{ element: HTMLElement, track: string, priority: number, width: number, height: number, seen: boolean }} Shown */
 
 /** Dragging a window edge fires every frame; the server needs the outcome. */
@@ -14,6 +15,8 @@ export class View {
   /** @type {Map<HTMLElement, Shown>} */
   #shown = new Map();
   #last = "";
+  /** @type {number | null} */
+  #limit = null;
   #pageHidden = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -45,7 +48,7 @@ export class View {
     else apply();
   };
 
-  /** @param {(items: ViewItem[]) => void} report */
+  /** @param {(report: Report) => void} report */
   constructor(report) {
     this.#report = report;
     document.addEventListener("visibilitychange", this.#visibility);
@@ -73,6 +76,12 @@ export class View {
     };
   }
 
+  /** No more than this is wanted, in bits per second. @param {number | null} bps */
+  limit(bps) {
+    this.#limit = bps;
+    this.#soon();
+  }
+
   /** Reports again even if nothing changed: another session is at the other end. */
   repeat() {
     this.#last = "";
@@ -91,11 +100,11 @@ export class View {
   #soon() {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      const items = this.#items();
-      const text = JSON.stringify(items);
+      const report = { items: this.#items(), ...(this.#limit !== null && { limit_bps: this.#limit }) };
+      const text = JSON.stringify(report);
       if (text === this.#last) return;
       this.#last = text;
-      this.#report(items);
+      this.#report(report);
     }, REPORT_AFTER);
   }
 

@@ -144,6 +144,7 @@ impl Hub {
             wishes: Default::default(),
             view: None,
             view_sent: None,
+            limit: None,
             quality: None,
             quality_told: None,
             frozen: Frozen::default(),

@@ -22,6 +22,7 @@ use crate::edge::message::{Options, Peer, PeerQuality, QualityKind, ServerFrame,
 use crate::edge::negotiate::Negotiator;
 use crate::edge::token::Access;
 use crate::id::{MemberId, NodeId, RegionId, RoomId, ShardId, TrackId};
+use crate::units::Bitrate;
 
 /// A member of a room.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(super) struct Member {
     pub(super) wishes: FxHashMap<TrackId, bool>,
     pub(super) view: Option<Vec<ViewItem>>,
     pub(super) view_sent: Option<Instant>,
+    /// What it wants to receive at most.
+    pub(super) limit: Option<Bitrate>,
     pub(super) quality: Option<Quality>,
     /// What its client says of pictures that stand.
     pub(super) frozen: Frozen,

@@ -14,7 +14,7 @@ use crate::edge::media::{self, Command};
 use crate::edge::message::{ErrorCode, ServerMessage, ViewItem};
 use crate::id::{MemberId, TrackId};
 use crate::rtp::Kind;
-use crate::units::PixelHeight;
+use crate::units::{Bitrate, PixelHeight};
 
 /// A view is passed on at most this often: one that scrolls changes with each frame.
 const VIEW_INTERVAL: Duration = Duration::from_millis(100);
@@ -86,13 +86,17 @@ impl Hub {
         }
     }
 
-    pub(super) fn view(&mut self, id: MemberId, items: Vec<ViewItem>) -> Result<(), Refusal> {
+    pub(super) fn view(&mut self, id: MemberId, items: Vec<ViewItem>, limit: Option<Bitrate>) -> Result<(), Refusal> {
         let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
         listed(items.len(), &self.config.limits)?;
         if !member.rates.views.take(self.now, 1.0) {
             return Err(Refusal::new(ErrorCode::RateLimited, "too many views; one per change of layout is enough"));
         }
         member.view = Some(items);
+        if std::mem::replace(&mut member.limit, limit) != limit {
+            let command = Command::Limit { member: id, rate: limit.unwrap_or(Bitrate(u64::MAX)) };
+            self.out.push(Output::Media { shard: member.shard, command });
+        }
         let at = member.view_sent.map_or(self.now, |sent| self.now.max(sent + VIEW_INTERVAL));
         self.timers.arm(Wake::View(id), at);
         Ok(())

@@ -13,6 +13,7 @@ use crate::edge::message::{AdminOp, Chat, ClientFrame, ClientMessage, ErrorCode,
 use crate::edge::token::MAX_TEXT;
 use crate::id::{MemberId, RoomId, TrackId};
 use crate::rtp::Kind;
+use crate::units::Bitrate;
 
 impl Hub {
     pub(super) fn frame(&mut self, conn: ConnId, ClientFrame { id, body }: ClientFrame) {
@@ -78,7 +79,7 @@ impl Hub {
             ClientMessage::Mute { track, muted } => self.mute(member, track, muted),
             ClientMessage::Unpublish { track } => self.unpublish(member, track),
             ClientMessage::Subscribe { tracks, on } => self.subscribe(member, &tracks, on),
-            ClientMessage::View { items } => self.view(member, items),
+            ClientMessage::View { items, limit_bps } => self.view(member, items, limit_bps.map(|bps| Bitrate(bps.into()))),
             ClientMessage::Chat { cid, to, text } => self.chat(member, cid, to, &text),
             ClientMessage::React { emoji } => self.react(member, &emoji),
             ClientMessage::Hand { up } => self.hand(member, up),

@@ -1,7 +1,9 @@
-//! What a client is told of a track that it receives: whether it comes, and why not or not whole. Part of `edge::message`.
+//! What a client says of a track that it receives, and is told of it: how it is shown, whether it comes, and why not or not whole.
+//! Part of `edge::message`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::id::TrackId;
 use crate::policy::layers::Reason;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,4 +41,22 @@ impl From<Reason> for StreamReason {
             Reason::NoMedia => Self::NoMedia,
         }
     }
+}
+
+/// How one track is shown. Sizes in device pixels.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS, Serialize))]
+pub struct ViewItem {
+    pub track: TrackId,
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
+    pub w: u32,
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
+    pub h: u32,
+    pub visible: bool,
+    /// Higher is served first when the budget is short; a pinned tile has more than the others.
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional, as = "Option<_>"))]
+    pub prio: u8,
 }

@@ -6,6 +6,7 @@ use crate::edge::sdp::{BadOffer, Direction, Section};
 
 type Field = fn(&mut ExtensionIds) -> &mut Option<u8>;
 
+const DEPENDENCY: &str = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// What we know, by URI.
@@ -18,7 +19,7 @@ const KNOWN: [(&str, Field); 9] = [
     ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", |ids| &mut ids.audio_level),
     ("urn:3gpp:video-orientation", |ids| &mut ids.orientation),
     ("http://www.webrtc.org/experiments/rtp-hdrext/playout-delay", |ids| &mut ids.playout_delay),
-    ("https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension", |ids| &mut ids.dependency),
+    (DEPENDENCY, |ids| &mut ids.dependency),
 ];
 
 /// Whether an m-line has transport-wide sequence numbers, without which `transport-cc` feedback means nothing.
@@ -27,10 +28,20 @@ pub(super) fn has_transport_cc(section: &Section<'_>) -> bool {
 }
 
 /// Takes an m-line's extensions into `ids` and writes their answer.
-pub(super) fn accept(ids: &mut ExtensionIds, mid: &str, section: &Section<'_>, out: &mut Vec<String>) -> Result<(), BadOffer> {
+/// `described`: the dependency descriptor too.
+pub(super) fn accept(
+    ids: &mut ExtensionIds,
+    mid: &str,
+    section: &Section<'_>,
+    described: bool,
+    out: &mut Vec<String>,
+) -> Result<(), BadOffer> {
     let mut answered: Vec<&str> = Vec::new();
     for extension in &section.extensions {
         let Some((uri, field)) = KNOWN.iter().find(|(uri, _)| *uri == extension.uri) else { continue };
+        if *uri == DEPENDENCY && !described {
+            continue;
+        }
         // 15 and 0 can't be used; numbers above 255 offer a choice we don't take (RFC 8285 §5).
         let id = match u8::try_from(extension.id) {
             Ok(id) if id != 0 && id != 15 => id,

@@ -20,7 +20,7 @@ use super::plan::{
 pub use super::sdp::BadOffer;
 use super::sdp::{Answer, Direction, Media, MediaBody, Offer, RtpBody, Section, shown};
 use crate::id::{ShardId, TrackId};
-use crate::rtp::{Kind, LayerInfo};
+use crate::rtp::{Codec, Kind, LayerInfo};
 
 /// Our end of the SCTP association; the number means nothing under DTLS, but every stack uses this one.
 const SCTP_PORT: u16 = 5000;
@@ -223,7 +223,11 @@ impl Draft {
         let payload_types = codecs::payload_types(section, &chosen);
         let mut attributes = Vec::new();
         codecs::attributes(&chosen, &mut attributes);
-        extensions::accept(&mut self.extensions, mid, section, &mut attributes)?;
+        // Where the dependency descriptor is agreed, Chromium says all of VP8's layers in it and leaves the payload's own
+        // descriptor empty. Receivers that don't have it would know nothing of pictures then, and we would keep two
+        // numberings; so it is for the codec that has no other.
+        let described = section.direction.receives() || chosen.first().is_some_and(|first| first.plan.codec == Codec::Av1);
+        extensions::accept(&mut self.extensions, mid, section, described, &mut attributes)?;
         self.extensions.allow_mixed = section.allow_mixed && (self.extensions.allow_mixed || !self.has_media);
         self.has_media = true;
 

@@ -42,6 +42,12 @@ impl Budget {
         Self { now: rate, steady: rate }
     }
 
+    /// Not more than `limit`.
+    #[must_use]
+    pub fn up_to(self, limit: Bitrate) -> Self {
+        Self { now: self.now.min(limit), steady: self.steady.min(limit) }
+    }
+
     /// What is left after `rate` is spent.
     #[must_use]
     pub const fn without(self, rate: Bitrate) -> Self {

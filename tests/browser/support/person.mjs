@@ -56,12 +56,15 @@ export class Person {
     await this.page.evaluateOnNewDocument(() => {
       // The page itself never hands its connection out; a test that fails wants to know all that the browser counts.
       const Connection = globalThis.RTCPeerConnection;
+      const made = [];
       globalThis.RTCPeerConnection = class extends Connection {
         constructor(...how) {
           super(...how);
-          globalThis.testConnection = this;
+          made.push(this);
         }
       };
+      // One that was only made to ask what the browser can do is closed by then.
+      Object.defineProperty(globalThis, "testConnection", { get: () => made.findLast((each) => each.signalingState !== "closed") ?? made.at(-1) });
       addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
     });
     return this;

@@ -208,7 +208,7 @@ fn with_more_tracks_than_slots_screens_in_view_and_recent_speakers_win() {
 
     let item = |track, visible, prio| ViewItem { track, w: 0, h: 360, visible, prio };
     let items = vec![item(tracks[0][1], false, 9), item(tracks[1][1], true, 0), item(tracks[2][1], true, 1)];
-    world.say(dan.conn, ClientMessage::View { items });
+    world.say(dan.conn, ClientMessage::View { items, limit_bps: None });
     world.pass(150);
     assert!(world.receives(&dan).contains(&tracks[2][1]), "visible, with the higher priority");
 
@@ -315,7 +315,7 @@ fn views_are_passed_on_ten_times_a_second_at_most_and_the_last_one_counts() {
     let mut heights = Vec::new();
     for height in 1..=40 {
         let item = |track| ViewItem { track, w: 0, h: height, visible: true, prio: 3 };
-        world.say(bob.conn, ClientMessage::View { items: vec![item(ids[0]), item(TrackId(5))] });
+        world.say(bob.conn, ClientMessage::View { items: vec![item(ids[0]), item(TrackId(5))], limit_bps: None });
         world.pass(10);
         for items in only!(world.commands(), (_, Command::View { items, .. }) => items) {
             assert_eq!(items.len(), 1, "tracks that are not there are left out");
@@ -326,6 +326,18 @@ fn views_are_passed_on_ten_times_a_second_at_most_and_the_last_one_counts() {
     heights.extend(only!(world.commands(), (_, Command::View { items, .. }) => items[0].height.0));
     assert_eq!(heights.len(), 5, "{heights:?}");
     assert_eq!((heights[0], heights[4]), (1, 40));
+}
+
+#[test]
+fn what_a_member_wants_at_most_is_told_its_shard_when_it_changes() {
+    let mut world = World::new();
+    let ada = world.join("room", "ada");
+    world.commands();
+    for limit_bps in [None, Some(300_000), Some(300_000), Some(0), None] {
+        world.say(ada.conn, ClientMessage::View { items: Vec::new(), limit_bps });
+    }
+    let told = only!(world.commands(), (_, Command::Limit { member, rate }) => (member, rate.0));
+    assert_eq!(told, [(ada.pid, 300_000), (ada.pid, 0), (ada.pid, u64::MAX)]);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn lists_are_bounded() {
     let subscribe = ClientMessage::Subscribe { tracks: vec![TrackId(1); 1_025], on: true };
     assert_eq!(world.ask(&ada, subscribe), Err(ErrorCode::TooMany));
     let item = ViewItem { track: TrackId(1), w: 0, h: 0, visible: true, prio: 0 };
-    assert_eq!(world.ask(&ada, ClientMessage::View { items: vec![item; 1_025] }), Err(ErrorCode::TooMany));
+    assert_eq!(world.ask(&ada, ClientMessage::View { items: vec![item; 1_025], limit_bps: None }), Err(ErrorCode::TooMany));
     // Wishes for what is not there leave nothing behind.
     let _ = world.ask(&ada, ClientMessage::Subscribe { tracks: (0..1_000).map(TrackId).collect(), on: false });
     assert!(world.hub.members[&ada.pid].wishes.is_empty());
@@ -174,7 +174,7 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                     1 => ClientMessage::Mute { track, muted: flag },
                     2 => ClientMessage::Unpublish { track },
                     3 | 4 => ClientMessage::Subscribe { tracks: vec![track, some_track(what)], on: flag },
-                    5 => ClientMessage::View { items: vec![item(track), item(some_track(what))] },
+                    5 => ClientMessage::View { items: vec![item(track), item(some_track(what))], limit_bps: Some(what.into()) },
                     6 => ClientMessage::Chat { cid: "c".into(), to: flag.then_some(pid), text: "x".repeat(target.into()) },
                     7 => ClientMessage::React { emoji: "👍".into() },
                     8 => ClientMessage::Hand { up: flag },

@@ -50,6 +50,19 @@ fn every_shape_is_accepted_whole() {
 }
 
 #[test]
+fn av1_is_described_where_it_comes_first() {
+    let offer = fixture!("chromium_call");
+    let (before, camera) = offer.split_once("m=video ").expect("there is a camera");
+    let (formats, rest) = camera.split_once("\r\n").expect("a line");
+    let (head, formats) = formats.split_once("SAVPF ").expect("formats");
+    let av1_first = format!("{before}m=video {head}SAVPF 45 46 {}\r\n{rest}", formats.replace(" 45 46", ""));
+    let done = Member::new().offers(&av1_first, &[audio("0"), video("1")]).expect("a good offer");
+    let camera = section(&done.answer, 1);
+    assert!(camera[0].contains("SAVPF 45 46 96"), "{}", camera[0]);
+    assert!(camera.iter().any(|line| line.contains("dependency-descriptor")), "{camera:#?}");
+}
+
+#[test]
 fn a_chromium_call_is_answered_line_by_line() {
     let done = Member::new().offers(fixture!("chromium_call"), &[audio("0"), video("1")]).expect("a good offer");
 
@@ -66,6 +79,8 @@ fn a_chromium_call_is_answered_line_by_line() {
         assert!(camera.contains(&line), "{line} in {camera:#?}");
     }
     assert!(!done.answer.contains("goog-remb"), "transport-cc is there");
+    let described = |mid| section(&done.answer, mid).iter().any(|line| line.contains("dependency-descriptor"));
+    assert!(!described(1) && described(3), "what VP8 says of its layers is to stay in its own descriptor");
     assert!(!camera.iter().any(|line| line.contains("candidate")), "the first m-line has them");
     assert!(section(&done.answer, 2).contains(&"a=sendonly"));
     assert!(section(&done.answer, 5).contains(&"a=sctp-port:5000"));
