@@ -66,8 +66,9 @@ describe("a receiver whose path gets thin", { timeout: 900_000 }, () => {
   /** @param {Person} ben @param {number | null} bps */
   const limit = (ben, bps) => ben.page.evaluate((most) => globalThis.weirRoom.limitDownload(most), bps);
 
-  /** Waits until what comes is as `wanted`, and says how long that took. */
-  const becomes = async (ben, what, wanted, within = 12_000) => {
+  /** Waits until what comes is as `wanted`, and says how long that took: 1-5 s, but an encoder on a busy machine makes its picture
+   *  smaller by itself for a while. */
+  const becomes = async (ben, what, wanted, within = 30_000) => {
     const since = Date.now();
     for (;;) {
       const seen = await watch(ben, 1_000);
