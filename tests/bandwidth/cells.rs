@@ -48,6 +48,10 @@ pub(crate) fn cells() -> Vec<Cell> {
         add(format!("feedback-loss-layers-{}", (feedback_loss * 100.0) as u32), path, layers(), 60);
     }
     add("limited-500".into(), Path { queue_ms: 200, ..Path::plain(500_000) }, layers(), 60);
+    for queue_ms in [100, 200, 300] {
+        let path = Path { capacity: vec![(0, 5_000_000), (15, 400_000)], queue_ms, rtt_ms: 10, ..Path::plain(0) };
+        add(format!("narrowed-{queue_ms}"), path, Source::Layers(vec![170_000, 300_000, 640_000]), 40);
+    }
     add("rtt-200".into(), Path { rtt_ms: 200, ..Path::plain(1_000_000) }, elastic(), 60);
     cells
 }

@@ -64,6 +64,10 @@ const UNTOLD: f64 = 2.0;
 /// A change of the demand by less than this share is no reason to probe.
 const MORE_WANTED: f64 = 1.1;
 
+/// Share of what the path carried when it was full last that a new layer has to fit into. More shows larger layers sooner on a path
+/// that just carries them, and tries in vain more often on one that just does not.
+const BRIM: f64 = 0.85;
+
 /// A budget is told when it differs from the one told before by this share. More spares the router work; less is exact.
 const NEWS: f64 = 0.04;
 
@@ -379,7 +383,10 @@ impl Estimator {
     pub fn budget(&mut self, now: Instant) -> Option<Budget> {
         let repair = self.repair.0;
         let left = |rate: f64| Bitrate((rate - repair).max(rate / 2.0).max(0.0) as u64);
-        let budget = Budget { now: left(self.current(now)), steady: left(self.steady.least().min(self.current(now))) };
+        // What was full of late is not filled to the brim by a new layer: its keyframe alone would overflow it.
+        let brim = self.delay.capacity().map_or(f64::MAX, |full| full * BRIM);
+        let steady = self.steady.least().min(self.current(now)).min(brim);
+        let budget = Budget { now: left(self.current(now)), steady: left(steady) };
         let is_news = |told: Bitrate, rate: Bitrate| rate.0.abs_diff(told.0) as f64 > told.0 as f64 * NEWS;
         if self.told.is_some_and(|told| !is_news(told.now, budget.now) && !is_news(told.steady, budget.steady)) {
             return None;
