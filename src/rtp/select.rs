@@ -6,6 +6,9 @@
 //! frames per second come at once; more come at the stream's next sync point; a sharper picture, or in streams whose spatial
 //! layers don't share their frames a blurrier one, may have to wait for a keyframe, which [`Selector::waits`] says.
 //!
+//! Only the last hop does this. Over pipes and links a layer travels whole, because those behind it differ in what they can have; so
+//! a stream of several spatial layers crosses a link with all of them, where simulcast crosses with what somebody watches.
+//!
 //! A frame is decided once, with the first of its packets that comes, so that none is passed on in part.
 
 use super::packet::{FrameInfo, Numbers};
