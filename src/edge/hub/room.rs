@@ -126,6 +126,14 @@ impl Room {
         }
     }
 
+    /// The room's home gives a line that is kept another place.
+    pub(super) fn move_line(&mut self, id: &str, at: u64) {
+        let known = self.chat.iter().position(|kept| kept.id == id && kept.at != at);
+        if let Some(line) = known.and_then(|known| self.chat.remove(known)) {
+            self.keep_line(Chat { at, ..line }, usize::MAX);
+        }
+    }
+
     /// Where the next member goes: to the room's fullest shard that has room for it, so that the room stays together, else to
     /// the least loaded of all.
     pub(super) fn place(&self, most: usize, loads: &[usize]) -> ShardId {

@@ -145,7 +145,7 @@ impl Home {
             node.wanted = Some(terms.now);
         }
         let follows = beat.epoch == Some(self.epoch);
-        let lacking = beat.lines.iter().filter(|id| !self.seen.contains(id)).cloned().collect();
+        let lacking = beat.lines.iter().map(|line| &line.id).filter(|id| !self.seen.contains(id)).cloned().collect();
         out.push((To::Node(from.clone()), self.roll(Some(beat.number), want, lacking)));
 
         for (id, node) in self.nodes.iter().filter(|(id, _)| *id != from) {
@@ -156,8 +156,8 @@ impl Home {
         }
         let since = if follows { beat.seen } else { 0 };
         if since < self.last {
-            let lines =
-                self.lines.iter().filter(|(number, line)| *number > since && (follows || !beat.lines.contains(&line.id)));
+            let has = |line: &Chat| beat.lines.iter().any(|known| known.id == line.id && known.at == line.at);
+            let lines = self.lines.iter().filter(|(number, line)| *number > since && (follows || !has(line)));
             let lines = lines.map(|(_, line)| Arc::clone(line)).collect();
             self.tell_lines(&To::Node(from.clone()), since, lines, out);
         }

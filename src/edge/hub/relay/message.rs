@@ -95,7 +95,15 @@ pub(super) struct Beat {
     pub(super) epoch: Option<u64>,
     pub(super) seen: u64,
     /// What lines it has, until it knows that the home has them too.
-    pub(super) lines: Vec<String>,
+    pub(super) lines: Vec<Placed>,
+}
+
+/// A line by its id, and the time that gives it its place. Two homes may have given it one each while the network was cut; the present
+/// home's counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Placed {
+    pub(super) id: String,
+    pub(super) at: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,10 +199,12 @@ pub(super) fn parts(lines: Vec<Arc<Chat>>) -> Vec<Vec<Arc<Chat>>> {
 
 fn sound(message: &Message, limits: &Limits) -> bool {
     let lines_fit = |lines: &[Arc<Chat>]| lines.len() <= limits.chat_kept && lines.iter().all(|line| chat(line, limits));
-    let ids_fit = |ids: &[String]| ids.len() <= limits.chat_kept && ids.iter().all(|id| text(id));
+    let ids_fit = |ids: &[&String]| ids.len() <= limits.chat_kept && ids.iter().all(|id| text(id));
     match message {
         Message::Up(Up::Beat(beat)) => {
-            beat.known.len() <= MAX_NODES && beat.known.iter().all(|known| text(known.node.as_str())) && ids_fit(&beat.lines)
+            beat.known.len() <= MAX_NODES
+                && beat.known.iter().all(|known| text(known.node.as_str()))
+                && ids_fit(&beat.lines.iter().map(|line| &line.id).collect::<Vec<_>>())
         }
         Message::Up(Up::Roster(it)) | Message::Down(Down::Roster(it)) => delta(it, limits),
         Message::Up(Up::Line(line)) => chat(line, limits) && line.to.is_none(),
@@ -207,7 +217,9 @@ fn sound(message: &Message, limits: &Limits) -> bool {
             Passing::Data { label, payload, .. } => label.len() <= limits.name_bytes && payload.len() <= limits.data_bytes,
         },
         Message::Down(Down::Roll(roll)) => {
-            roll.nodes.len() <= MAX_NODES && roll.nodes.iter().all(|(node, _)| text(node.as_str())) && ids_fit(&roll.lines)
+            roll.nodes.len() <= MAX_NODES
+                && roll.nodes.iter().all(|(node, _)| text(node.as_str()))
+                && ids_fit(&roll.lines.iter().collect::<Vec<_>>())
         }
         Message::Down(Down::Gone { node, .. }) => text(node.as_str()),
         Message::Errand { errand: Errand::Whisper(line), .. } => chat(line, limits) && line.to.is_some(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::home::SEEN_PER_LINE;
-use super::message::{Beat, Errand, Known};
+use super::message::{Beat, Errand, Known, Placed};
 use super::roster::{Card, Roster};
 use super::seen::Seen;
 use crate::cluster::View;
@@ -170,7 +170,7 @@ impl Span {
             known: self.others.iter().map(known).collect(),
             epoch: self.epoch,
             seen: self.seen,
-            lines: lines.map(|line| line.id.clone()).collect(),
+            lines: lines.map(|line| Placed { id: line.id.clone(), at: line.at }).collect(),
         }
     }
 

@@ -108,7 +108,7 @@ impl Hub {
         let Some(span) = &mut room.span else { return };
         span.lines.retain(|waiting| waiting.what.id != line.id);
         if !span.shown.insert(&line.id) {
-            return;
+            return room.move_line(&line.id, line.at);
         }
         room.keep_line(line.clone(), self.config.limits.chat_kept);
         self.tell_line(id, line);

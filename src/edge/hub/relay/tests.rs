@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::message::{Beat, Down, Errand, Known, Lines, MAX_BODY, Message, Passing, Roll, Up, encode, parse};
+use super::message::{Beat, Down, Errand, Known, Lines, MAX_BODY, Message, Passing, Placed, Roll, Up, encode, parse};
 use super::roster::Roster;
 use super::roster::tests::card;
 use super::*;
@@ -15,7 +15,15 @@ fn bytes(message: &Message) -> Vec<u8> {
 }
 
 fn beat() -> Beat {
-    Beat { number: 1, incarnation: 1, version: 3, known: vec![], epoch: None, seen: 0, lines: vec!["c1".into()] }
+    Beat {
+        number: 1,
+        incarnation: 1,
+        version: 3,
+        known: vec![],
+        epoch: None,
+        seen: 0,
+        lines: vec![Placed { id: "c1".into(), at: 7 }],
+    }
 }
 
 fn line(to: Option<MemberId>) -> Chat {
@@ -89,7 +97,7 @@ fn what_is_too_long_or_too_many_is_not_read() {
     let odd = [
         Message::Up(Up::Line(Arc::new(Chat { text: long.clone(), ..line(None) }))),
         Message::Up(Up::Line(Arc::new(line(Some(MemberId(1)))))),
-        Message::Up(Up::Beat(Beat { lines: vec!["c".into(); 201], ..beat() })),
+        Message::Up(Up::Beat(Beat { lines: vec![Placed { id: "c".into(), at: 7 }; 201], ..beat() })),
         Message::Up(Up::Passing(Passing::React { from: MemberId(1), emoji: long.clone() })),
         Message::Down(Down::Lines(Lines { epoch: 1, since: 2, upto: 1, lines: vec![] })),
         Message::Down(Down::Gone { node: NodeId::new(long), incarnation: 1, reason: LeaveReason::Left }),
