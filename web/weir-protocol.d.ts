@@ -335,11 +335,6 @@ mids: Array<MidBinding>, }
   | { "t": "pong", ts: number, };
 
 /**
- * Why a subscription gets less than it might. Names may be added.
- */
-export type ShortReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_media" | "keyframe" | "quiet";
-
-/**
  * Where a track's media comes from; the names are those of LiveKit's `canPublishSources`.
  */
 export type Source = "camera" | "microphone" | "screen_share" | "screen_share_audio";
@@ -352,7 +347,7 @@ export type Speaker = { pid: MemberId, level: number, };
 /**
  * Why a client gets nothing of a track, or less than its view called for. Names may be added.
  */
-export type StreamReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_media";
+export type StreamReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_media" | "keyframe" | "quiet";
 
 export type StreamStateKind = "active" | "paused";
 
@@ -379,7 +374,7 @@ current: Picture | null,
 /**
  * Why what is sent is not what the screen calls for; null when it is.
  */
-reason: ShortReason | null, 
+reason: StreamReason | null, 
 /**
  * Sent over the last seconds, without headers.
  */

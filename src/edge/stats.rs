@@ -3,8 +3,9 @@
 
 use serde::Serialize;
 
+use crate::edge::message::StreamReason;
 use crate::id::TrackId;
-use crate::router::{self, Short};
+use crate::router;
 use crate::rtp::Kind;
 
 /// What a member receives, at one moment.
@@ -39,7 +40,7 @@ pub struct SubscriptionStats {
     /// What is sent.
     pub current: Option<Picture>,
     /// Why what is sent is not what the screen calls for; null when it is.
-    pub reason: Option<ShortReason>,
+    pub reason: Option<StreamReason>,
     /// Sent over the last seconds, without headers.
     pub bps: u32,
     /// As the member reports it, as a share of 1.
@@ -62,40 +63,5 @@ pub struct Picture {
 impl From<router::Picture> for Picture {
     fn from(picture: router::Picture) -> Self {
         Self { h: picture.height.0, fps: picture.frames }
-    }
-}
-
-/// Why a subscription gets less than it might. Names may be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum ShortReason {
-    /// The view said that it can't be seen.
-    OffScreen,
-    /// It does not fit the member's own connection, beside what matters more.
-    Bandwidth,
-    /// It does not fit a connection between servers on its way.
-    Link,
-    /// Its owner turned it off.
-    Muted,
-    /// Its owner sends no such layer, or nothing.
-    NoMedia,
-    /// The layer's keyframe is waited for.
-    Keyframe,
-    /// A microphone of a large room that is not among the loudest.
-    Quiet,
-}
-
-impl From<Short> for ShortReason {
-    fn from(short: Short) -> Self {
-        match short {
-            Short::OffScreen => Self::OffScreen,
-            Short::Bandwidth => Self::Bandwidth,
-            Short::Link => Self::Link,
-            Short::Muted => Self::Muted,
-            Short::NoMedia => Self::NoMedia,
-            Short::Keyframe => Self::Keyframe,
-            Short::Quiet => Self::Quiet,
-        }
     }
 }

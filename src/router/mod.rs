@@ -27,7 +27,7 @@ mod tests;
 
 pub use audio::Ingress;
 pub use event::{Branch, Feed, Have, Input, NewTrack, Output, PeerKey, Upstream};
-pub use stats::{Picture, Short, Subscription};
+pub use stats::{Picture, Subscription};
 pub use view::{Reason, StreamState, ViewItem};
 
 use std::time::{Duration, Instant};

@@ -35,26 +35,7 @@ pub struct Subscription {
     /// What is sent.
     pub current: Option<Picture>,
     /// Why what is sent is not what the screen calls for.
-    pub short: Option<Short>,
-}
-
-/// Why a subscription gets less than it might.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Short {
-    /// The view said that it can't be seen.
-    OffScreen,
-    /// It does not fit the peer's budget, beside what matters more.
-    Bandwidth,
-    /// It does not fit a link on its way.
-    Link,
-    /// Its owner turned it off.
-    Muted,
-    /// Its owner sends no such layer, or nothing.
-    NoMedia,
-    /// The layer's keyframe is waited for.
-    Keyframe,
-    /// A microphone of a large room that is not among the loudest.
-    Quiet,
+    pub short: Option<Reason>,
 }
 
 impl Router {
@@ -83,9 +64,9 @@ impl Router {
         for subscription in self.subscriptions(peer) {
             let Some(wanted) = subscription.wanted.filter(|_| subscription.kind == Kind::Video) else { continue };
             match (subscription.short, subscription.current) {
-                (Some(Short::OffScreen | Short::Muted | Short::NoMedia | Short::Quiet), _) => {}
+                (Some(Reason::OffScreen | Reason::Muted | Reason::NoMedia | Reason::Quiet), _) => {}
                 // It has just begun, or is about to.
-                (Some(Short::Keyframe), None) => {}
+                (Some(Reason::Keyframe), None) => {}
                 (_, None) => {
                     pictures.expected += 1;
                     pictures.missing += 1;
@@ -129,8 +110,8 @@ fn subscription(egress: &Egress, track: &Track, item: Option<ViewItem>) -> Subsc
     };
     if track.kind == Kind::Audio {
         let short = match () {
-            () if track.muted => Some(Short::Muted),
-            () if !track.voice.is_heard() => Some(Short::Quiet),
+            () if track.muted => Some(Reason::Muted),
+            () if !track.voice.is_heard() => Some(Reason::Quiet),
             () => None,
         };
         return Subscription { short, ..base };
@@ -145,13 +126,13 @@ fn subscription(egress: &Egress, track: &Track, item: Option<ViewItem>) -> Subsc
     };
     let short = match (egress.dark, egress.short, target) {
         // The router notices some time later that nothing comes.
-        _ if track.muted => Some(Short::Muted),
-        (Some(dark), ..) => Some(dark.into()),
-        (None, Some(short), _) => Some(short.into()),
-        (None, None, None) => Some(Short::OffScreen),
+        _ if track.muted => Some(Reason::Muted),
+        (Some(dark), ..) => Some(dark),
+        (None, Some(short), _) => Some(short),
+        (None, None, None) => Some(Reason::OffScreen),
         (None, None, Some(target)) if current == Some(target) => None,
-        (None, None, Some(target)) if rungs.get(target).is_some_and(|rung| rung.active) => Some(Short::Keyframe),
-        (None, None, Some(_)) => Some(Short::NoMedia),
+        (None, None, Some(target)) if rungs.get(target).is_some_and(|rung| rung.active) => Some(Reason::Keyframe),
+        (None, None, Some(_)) => Some(Reason::NoMedia),
     };
     Subscription {
         screen: seen.map_or(PixelHeight(0), |item| item.height),
@@ -160,18 +141,6 @@ fn subscription(egress: &Egress, track: &Track, item: Option<ViewItem>) -> Subsc
         current: current.and_then(picture),
         short,
         ..base
-    }
-}
-
-impl From<Reason> for Short {
-    fn from(reason: Reason) -> Self {
-        match reason {
-            Reason::OffScreen => Self::OffScreen,
-            Reason::Bandwidth => Self::Bandwidth,
-            Reason::Link => Self::Link,
-            Reason::Muted => Self::Muted,
-            Reason::NoMedia => Self::NoMedia,
-        }
     }
 }
 

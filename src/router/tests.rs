@@ -1082,7 +1082,7 @@ fn what_a_subscription_gets_is_told_with_the_reason() {
     h.input(Input::Budget { peer: PeerKey(1), budget: Budget::fixed(Bitrate::kbps(20)) });
     h.play(VIDEO, &[0, 1, 2], 90);
     let less = of(&h);
-    assert_eq!(less.short, Some(Short::Bandwidth), "{less:?}");
+    assert_eq!(less.short, Some(Reason::Bandwidth), "{less:?}");
     assert!(height(less.wanted) == lines(720) && height(less.current) < lines(720));
     let shown = h.router.shown(PeerKey(1));
     assert!(shown.expected == 1 && (shown.missing == 1 || shown.halvings >= 1.0), "{shown:?}");
@@ -1092,15 +1092,15 @@ fn what_a_subscription_gets_is_told_with_the_reason() {
     assert_eq!(of(&h).short, None);
     // Its publisher stops the largest layer.
     h.play(VIDEO, &[0, 1], 90);
-    assert_eq!((of(&h).short, height(of(&h).current)), (Some(Short::NoMedia), lines(360)));
+    assert_eq!((of(&h).short, height(of(&h).current)), (Some(Reason::NoMedia), lines(360)));
     let published = h.router.published(PUBLISHER);
     assert_eq!((published.expected, published.missing, published.halvings), (1, 0, 1.0));
 
     h.input(Input::Muted { track: VIDEO, muted: true });
-    assert_eq!((of(&h).short, h.router.shown(PeerKey(1)).expected), (Some(Short::Muted), 0));
+    assert_eq!((of(&h).short, h.router.shown(PeerKey(1)).expected), (Some(Reason::Muted), 0));
     h.input(Input::Muted { track: VIDEO, muted: false });
     h.input(Input::View { peer: PeerKey(1), items: Vec::new() });
-    assert_eq!((of(&h).short, of(&h).wanted, of(&h).current), (Some(Short::OffScreen), None, None));
+    assert_eq!((of(&h).short, of(&h).wanted, of(&h).current), (Some(Reason::OffScreen), None, None));
     assert_eq!(h.router.shown(PeerKey(1)).expected, 0, "what is off screen is no fault");
     assert_eq!(h.router.subscriptions(PeerKey(9)), []);
 }

@@ -4,7 +4,7 @@ import { kbps } from "./format.js";
 
 /** @typedef {import("../weir.js").MemberStats} MemberStats */
 
-/** @type {Record<import("../weir-protocol.js").ShortReason, string>} */
+/** @type {Record<import("../weir-protocol.js").StreamReason, string>} */
 const REASONS = {
   off_screen: "not on screen",
   bandwidth: "your connection carries no more",

@@ -27,8 +27,12 @@ pub enum StreamReason {
     Link,
     /// Its owner turned it off.
     Muted,
-    /// Its owner sends nothing, though it is on.
+    /// Its owner sends nothing, or no such layer, though it is on.
     NoMedia,
+    /// The layer's keyframe is waited for.
+    Keyframe,
+    /// A microphone of a large room that is not among the loudest.
+    Quiet,
 }
 
 impl From<Reason> for StreamReason {
@@ -39,6 +43,8 @@ impl From<Reason> for StreamReason {
             Reason::Link => Self::Link,
             Reason::Muted => Self::Muted,
             Reason::NoMedia => Self::NoMedia,
+            Reason::Keyframe => Self::Keyframe,
+            Reason::Quiet => Self::Quiet,
         }
     }
 }

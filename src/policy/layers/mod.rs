@@ -66,6 +66,10 @@ pub enum Reason {
     Link,
     /// Its owner has turned it off.
     Muted,
-    /// Its owner sends nothing, though it is on.
+    /// Its owner sends nothing, or no such layer, though it is on.
     NoMedia,
+    /// The layer's keyframe is waited for.
+    Keyframe,
+    /// A microphone of a large room that is not among the loudest.
+    Quiet,
 }
