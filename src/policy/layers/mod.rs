@@ -2,7 +2,7 @@
 //! carried out is the router's. Called when a view, a budget or the set of live layers changes, and once a second, never per
 //! packet.
 //!
-//! **What there is to choose from** is a track's *ladder* ([`ladder`]): its simulcast layers, or the spatial layers of its one
+//! **What there is to choose from** is a track's *ladder* ([`ladder()`]): its simulcast layers, or the spatial layers of its one
 //! stream, each in as many frames per second as its temporal layers allow, in the order of their worth to a viewer. Of a camera
 //! movement is worth more than sharpness: its smallest picture may go down to 7 frames a second before it is paused, and a
 //! larger one is taken once it comes at 12 or more. Of a screen sharpness is worth more, at any frame rate: text that can be read.
