@@ -193,8 +193,8 @@ impl Track {
 
     /// A layer's height: as told, else assumed.
     pub(super) fn height_of(&self, layer: Layer) -> PixelHeight {
-        let told = self.layer(layer).map_or(PixelHeight(0), |layer| layer.info.height);
-        if told.0 > 0 { told } else { PixelHeight(ASSUMED_HEIGHT << usize::from(layer.0).min(Layer::MAX)) }
+        let index = usize::from(layer.0);
+        self.layer(layer).map_or_else(|| assumed_height(index), |layer| layer.height(index))
     }
 
     /// How many frames a second a rung has, once that was measured.
@@ -306,7 +306,7 @@ impl LayerState {
 
     fn height(&self, index: usize) -> PixelHeight {
         match self.info.height.0 {
-            0 => PixelHeight(ASSUMED_HEIGHT << index.min(Layer::MAX)),
+            0 => assumed_height(index),
             _ => self.info.height,
         }
     }
@@ -339,6 +339,10 @@ impl LayerState {
         };
         Encoding { height, rates, frames, largest, active: single || self.flows, held: self.held_back }
     }
+}
+
+fn assumed_height(index: usize) -> PixelHeight {
+    PixelHeight(ASSUMED_HEIGHT << index.min(Layer::MAX))
 }
 
 /// A packet that receivers ask for and that never came here.

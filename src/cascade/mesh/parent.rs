@@ -61,13 +61,6 @@ impl Place {
     }
 }
 
-fn place_of(track: Option<&Track>, place: Place) -> Option<&Parent> {
-    match place {
-        Place::Parent => track?.parent.as_ref(),
-        Place::Next => track?.next.as_ref(),
-    }
-}
-
 impl Mesh {
     /// The router's word on what is wanted.
     pub(super) fn wanted(&mut self, now: Instant, id: TrackId, layers: LayerSet, out: &mut Vec<Output>) {
@@ -262,7 +255,8 @@ impl Mesh {
             Refusal::Full => Duration::from_secs(3),
             Refusal::TooFar | Refusal::Draining => Duration::from_secs(10),
         };
-        let below = place_of(self.tracks.get(&id), place).map(|parent| parent.below.clone()).unwrap_or_default();
+        let asked = self.tracks.get_mut(&id).and_then(|track| place.of(track).as_ref());
+        let below = asked.map(|parent| parent.below.clone()).unwrap_or_default();
         if why == Refusal::NoTrack {
             // The publisher's node says so: another way leads to the same answer. Its rooms may just not have heard yet.
             let wait = self.backoff(id);
