@@ -110,7 +110,7 @@ fn minted(args: Args, auth: &Auth, unix: u64) -> anyhow::Result<String> {
             can_subscribe: (!args.can_subscribe).then_some(false),
             can_publish_data: (!args.can_publish_data).then_some(false),
             can_publish_sources: args.sources,
-            hidden: args.hidden,
+            hidden: args.hidden.then_some(true),
         },
     };
     let token = token::mint(&auth.keys, &claims)?;
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(access.claims.exp, NOW + 60);
         assert_eq!(access.claims.video.can_publish, Some(false));
         assert_eq!(access.claims.video.can_publish_sources, [Source::Camera, Source::ScreenShare]);
-        assert!(access.claims.video.room_admin && !access.claims.video.hidden);
+        assert!(access.claims.video.room_admin && !access.grants.hidden);
     }
 
     #[test]

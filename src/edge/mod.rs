@@ -1,5 +1,5 @@
 //! Browsers. Signaling speaks `message` over a WebSocket and SDP; what they settle becomes a `plan`; a `peer` obeys it and
-//! carries the packets. Signaling (hub, session, negotiate) is pure; `signal` is its shell.
+//! carries the packets. Signaling (hub, whip, negotiate) is pure; `signal` is its shell.
 
 pub mod hub;
 pub mod media;
@@ -11,3 +11,4 @@ pub mod sdp;
 pub mod signal;
 pub mod stats;
 pub mod token;
+pub mod whip;

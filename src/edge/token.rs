@@ -66,8 +66,9 @@ pub struct VideoGrant {
     /// Empty: everything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub can_publish_sources: Vec<Source>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub hidden: bool,
+    /// Whether others don't see the member. Absent: a member is seen, a viewer by WHEP is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<bool>,
 }
 
 impl Claims {
@@ -208,7 +209,7 @@ fn access(claims: Claims) -> Result<Access, TokenError> {
         subscribe: video.can_subscribe.unwrap_or(true),
         data: video.can_publish_data.unwrap_or(true),
         admin: video.room_admin,
-        hidden: video.hidden,
+        hidden: video.hidden.unwrap_or(false),
         sources: (!video.can_publish_sources.is_empty()).then(|| video.can_publish_sources.clone()),
     };
     Ok(Access { room: RoomId::new(video.room.as_str()), identity: Identity::new(claims.sub.as_str()), name, grants, claims })

@@ -132,8 +132,17 @@ impl Hub {
     }
 }
 
+/// The edge of a region that members of a room should join at; `None` if this one is as good, or the region has none.
+pub(super) fn edge_in(view: &View, region: &RegionId, room: &RoomId) -> Option<String> {
+    if view.nodes.get(&view.me).is_some_and(|me| me.region == *region) {
+        return None;
+    }
+    let there = view.nodes.values().filter_map(joinable).filter(|(node, _)| node.region == *region);
+    there.max_by_key(|(node, _)| weight(room, &node.id)).map(|(_, url)| url.clone())
+}
+
 /// Where members of a room should go from here: all to the same edge, in the same region if there is one.
-fn next_edge(view: &View, room: &RoomId) -> Option<String> {
+pub(super) fn next_edge(view: &View, room: &RoomId) -> Option<String> {
     let region = view.nodes.get(&view.me).map(|me| &me.region);
     let others = view.nodes.values().filter(|node| node.id != view.me).filter_map(joinable);
     let best = others.max_by_key(|(node, _)| (Some(&node.region) == region, weight(room, &node.id)));

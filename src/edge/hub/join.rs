@@ -9,6 +9,7 @@ use super::member::{Link, Media, Member, Rates, Session};
 use super::quality::Frozen;
 use super::room::Room;
 use super::timers::Wake;
+use super::whip::HttpSession;
 use super::{Conn, ConnId, Door, Hub, Output, Refusal};
 use crate::edge::media::Command;
 use crate::edge::message::{
@@ -25,6 +26,15 @@ pub(super) struct Hello {
     pub(super) resume: Option<Resume>,
     pub(super) client: Option<String>,
     pub(super) options: Options,
+}
+
+/// What a newcomer brings beside its grants.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) session: Session,
+    pub(super) link: Link,
+    pub(super) options: Options,
+    pub(super) http: Option<Box<HttpSession>>,
 }
 
 impl Hub {
@@ -50,19 +60,13 @@ impl Hub {
         }
         let access = token::verify(&self.config.keys, &hello.token, self.unix_ms() / 1000, self.config.max_token_ttl)
             .map_err(|error| Refusal::new(ErrorCode::Unauthorized, error.to_string()))?;
-        let old = self.rooms.get(&access.room).and_then(|room| room.by_identity.get(&access.identity)).copied();
-        let elsewhere = self.rooms.get(&access.room).and_then(|room| room.span.as_ref()?.latest(&access.identity));
-        self.check_space(&access, old.is_some() || elsewhere.is_some())?;
-
-        if let Some(old) = old {
-            self.counters.replaced += 1;
-            let text = "the same identity joined from elsewhere".into();
-            self.end(old, Farewell::told(LeaveReason::Replaced, LeaveAction::Stop, text).keeping_room());
-        }
-        let room = access.room.clone();
-        let (member, secret) = self.admit(conn, access, hello.options)?;
-        self.counters.joins += 1;
-        tracing::info!(%room, %member, client = hello.client.as_deref().unwrap_or("?"), "joined");
+        self.check_space(&access)?;
+        let (session, secret) = Session::new(&self.config.limits, &mut self.rng);
+        let client = hello.client.as_deref().unwrap_or("?");
+        let member =
+            self.enter(access, Arrival { session, link: Link::Online(conn), options: hello.options, http: None }, client)?;
+        self.timers.clear(&Wake::Hello(conn));
+        self.conns.insert(conn, Conn::Joined(member));
         self.welcome(member, secret);
         self.announce(member);
         self.schedule_token(member);
@@ -70,10 +74,28 @@ impl Hub {
         Ok(())
     }
 
+    /// Lets a newcomer in. It takes the place of an older session of its identity here; one elsewhere gives way by itself.
+    pub(super) fn enter(&mut self, access: Access, arrival: Arrival, client: &str) -> Result<MemberId, Refusal> {
+        if let Some(old) = self.rooms.get(&access.room).and_then(|room| room.by_identity.get(&access.identity)).copied() {
+            self.counters.replaced += 1;
+            let text = "the same identity joined from elsewhere".into();
+            self.end(old, Farewell::told(LeaveReason::Replaced, LeaveAction::Stop, text).keeping_room());
+        }
+        let room = access.room.clone();
+        let member = self.admit(access, arrival)?;
+        self.counters.joins += 1;
+        tracing::info!(%room, %member, client, "joined");
+        Ok(member)
+    }
+
     /// Whether there is space for one more; one that replaces itself needs none.
-    fn check_space(&self, access: &Access, replaces: bool) -> Result<(), Refusal> {
+    pub(super) fn check_space(&self, access: &Access) -> Result<(), Refusal> {
         let limits = &self.config.limits;
-        if replaces {
+        let known = |room: &Room| {
+            let elsewhere = room.span.as_ref().and_then(|span| span.latest(&access.identity));
+            room.by_identity.contains_key(&access.identity) || elsewhere.is_some()
+        };
+        if self.rooms.get(&access.room).is_some_and(known) {
             return Ok(());
         }
         let full = |what: &str, most: usize| Err(Refusal::new(ErrorCode::Full, format!("{what}: {most} at most")));
@@ -88,12 +110,12 @@ impl Hub {
     }
 
     /// Puts a new member into its room and onto a shard.
-    fn admit(&mut self, conn: ConnId, access: Access, options: Options) -> Result<(MemberId, String), Refusal> {
+    fn admit(&mut self, access: Access, arrival: Arrival) -> Result<MemberId, Refusal> {
         let mut id = MemberId::random(&mut self.rng);
         while self.members.contains_key(&id) {
             id = MemberId::random(&mut self.rng);
         }
-        let (session, secret) = Session::new(&self.config.limits, &mut self.rng);
+        let Arrival { session, link, options, http } = arrival;
         let access_room = access.room.clone();
         let now = self.now;
         let most = self.config.limits.room_members_per_shard;
@@ -119,6 +141,8 @@ impl Hub {
         }
 
         let negotiator = Negotiator::new(endpoint, &mut self.rng);
+        let negotiator =
+            if http.as_ref().is_some_and(|http| http.publishes()) { negotiator.sending_nothing() } else { negotiator };
         self.sessions.insert(session.sid.clone(), id);
         let member = Member {
             id,
@@ -132,7 +156,8 @@ impl Hub {
             joined: now,
             stamp,
             session,
-            link: Link::Online(conn),
+            link,
+            http,
             media: Media::Idle,
             negotiator,
             last_neg: None,
@@ -157,14 +182,12 @@ impl Hub {
             malformed: 0,
         };
         self.members.insert(id, member);
-        self.timers.clear(&Wake::Hello(conn));
-        self.conns.insert(conn, Conn::Joined(id));
         self.mark(&access_room, id);
-        Ok((id, secret))
+        Ok(id)
     }
 
     /// Tells the others of a newcomer.
-    fn announce(&mut self, id: MemberId) {
+    pub(super) fn announce(&mut self, id: MemberId) {
         let Some(member) = self.members.get(&id) else { return };
         if member.hidden() {
             return;
@@ -230,6 +253,7 @@ impl Hub {
         let (old, told_away) = match member.link {
             Link::Online(old) => (Some(old), false),
             Link::Away { announced, .. } => (None, announced),
+            Link::Http => return false,
         };
         member.link = Link::Online(conn);
         member.malformed = 0;

@@ -121,11 +121,17 @@ impl Hub {
     pub(super) fn tell_speakers(&mut self, id: &RoomId) {
         let Some(room) = self.rooms.get_mut(id) else { return };
         room.speakers_decided = Some(self.now);
+        let before = room.speakers.dominant();
         let decided = room.speakers.decide(self.now);
+        let turned = room.speakers.dominant() != before;
         if room.speakers.restless() {
             self.timers.arm(Wake::Speakers(id.clone()), self.now + speakers::INTERVAL);
         }
+        if turned {
+            self.turn_viewers(id);
+        }
         let Some(speakers) = decided else { return };
+        let Some(room) = self.rooms.get(id) else { return };
         // Who speaks has the better right to a slot, where there are too few.
         for member in &room.members {
             let chosen = |shard| room.voices.contains_key(&shard);

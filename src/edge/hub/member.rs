@@ -16,6 +16,7 @@ use super::quality::Frozen;
 use super::relay::Card;
 use super::room::Room;
 use super::slots::SlotTable;
+use super::whip::HttpSession;
 use super::{ConnId, Output};
 use crate::edge::media::Quality;
 use crate::edge::message::{Options, Peer, PeerQuality, QualityKind, ServerFrame, ServerMessage, Track, ViewItem};
@@ -40,6 +41,8 @@ pub(super) struct Member {
     pub(super) stamp: u64,
     pub(super) session: Session,
     pub(super) link: Link,
+    /// Of a session that was opened by WHIP or WHEP.
+    pub(super) http: Option<Box<HttpSession>>,
     pub(super) media: Media,
     pub(super) negotiator: Negotiator,
     pub(super) last_neg: Option<u32>,
@@ -85,6 +88,8 @@ pub(super) enum Link {
         /// The others were told.
         announced: bool,
     },
+    /// There never is one: the session was opened by HTTP, is told nothing, and lives as long as its media.
+    Http,
 }
 
 /// How the member's transport is.
@@ -145,6 +150,14 @@ impl Session {
         (Self { sid: format!("s{:016x}", rng.random::<u64>()), secret, previous: None, outbox }, text)
     }
 
+    /// One that nobody can resume and that keeps no events. Its id is part of a URL that gives power over it, so it is as long as a
+    /// secret.
+    pub(super) fn without_socket(rng: &mut impl Rng) -> Self {
+        let (sid, _) = draw(rng);
+        let (_, secret) = draw(rng);
+        Self { sid, secret, previous: None, outbox: Outbox::new(0, 0) }
+    }
+
     /// Whether `secret` opens the session. If so the next one is drawn; the one used stays good until that is used.
     pub(super) fn open(&mut self, secret: &str, rng: &mut impl Rng) -> Option<String> {
         // Comparing hashes tells nothing by its timing that would help to guess what was hashed.
@@ -174,6 +187,9 @@ fn hash(secret: &str) -> [u8; 32] {
 impl Member {
     /// Tells an event: numbered, kept for a resume, and sent if there is a socket.
     pub(super) fn tell(&mut self, body: impl Into<Arc<ServerMessage>>, out: &mut Vec<Output>) {
+        if self.link == Link::Http {
+            return;
+        }
         let frame = self.session.outbox.push(body.into());
         if let Link::Online(conn) = self.link {
             out.push(Output::Send { conn, frame });

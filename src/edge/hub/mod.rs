@@ -1,6 +1,6 @@
 //! All rooms of this node as one state machine without IO: what sockets say and what the media plane reports goes in, what
 //! to tell them comes out. Owns rooms, members and sessions. It knows nothing of JSON, WebSockets or threads:
-//! [`crate::edge::signal`] is its shell, and another wire with the same grants, offers and slots could be put beside that.
+//! [`crate::edge::signal`] is its shell. WHIP and WHEP are a second wire with the same grants, offers and slots: [`Hub::whip`].
 //!
 //! ```text
 //!  socket ─ Input::Frame ──▶ ┌──────────────┐ ── Output::Send ──▶ socket
@@ -12,6 +12,7 @@
 mod bucket;
 mod edges;
 mod farewell;
+mod follow;
 mod join;
 mod limits;
 mod media;
@@ -29,6 +30,7 @@ mod speakers;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod whip;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -42,6 +42,9 @@ impl Hub {
             .map_err(|error| Refusal::new(ErrorCode::BadSdp, error.to_string()))?;
         member.last_neg = Some(offer.neg);
         member.m_lines = count_lines(&negotiated.answer, "m=");
+        if let Some(http) = &mut member.http {
+            http.settled(&negotiated);
+        }
         if member.media == Media::Idle {
             member.media = Media::Connecting;
         }

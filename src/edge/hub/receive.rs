@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::limits::Limits;
-use super::member::Member;
+use super::member::{Link, Member};
 use super::room::Room;
 use super::slots::{Change, Wanted};
 use super::timers::Wake;
@@ -35,7 +35,8 @@ impl Hub {
             self.out.push(Output::Media { shard: member.shard, command });
             member.tell(ServerMessage::Bind { mid, track }, &mut self.out);
         }
-        if let Some((audio, video)) = lacking(room, member, &self.config.limits) {
+        let lacks = if member.link == Link::Http { None } else { lacking(room, member, &self.config.limits) };
+        if let Some((audio, video)) = lacks {
             member.asked = (audio, video);
             let count = |slots| u32::try_from(slots).unwrap_or(u32::MAX);
             let body = ServerMessage::NeedSlots { audio: count(audio), video: count(video) };
@@ -52,6 +53,9 @@ impl Hub {
 
     /// Deals a member's slots out anew.
     pub(super) fn deal(&mut self, id: MemberId) -> Vec<Change> {
+        if let Some(changes) = self.deal_viewer(id) {
+            return changes;
+        }
         let Some(member) = self.members.get_mut(&id) else { return Vec::new() };
         let Some(room) = self.rooms.get(&member.room) else { return Vec::new() };
         let mut wanted: Vec<Wanted> = wanted(room, member).collect();
@@ -107,7 +111,9 @@ impl Hub {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(room) = self.rooms.get(&member.room) else { return };
         member.view_sent = Some(self.now);
-        let items = if member.options.adaptive {
+        let items = if let Some(items) = member.viewed() {
+            items
+        } else if member.options.adaptive {
             let Some(view) = &mut member.view else { return };
             // A view names tracks of others; what has ended since is not kept.
             view.retain(|item| room.track(item.track).is_some());

@@ -109,6 +109,12 @@ impl Room {
         self.members.contains(&id) || self.span.as_ref().is_some_and(|span| span.find(id).is_some())
     }
 
+    /// The member of that identity, at whatever node.
+    pub(super) fn find(&self, identity: &Identity) -> Option<MemberId> {
+        let elsewhere = || self.span.as_ref()?.elsewhere().find(|(_, _, card)| card.identity == *identity);
+        self.by_identity.get(identity).copied().or_else(|| elsewhere().map(|(_, _, card)| card.id))
+    }
+
     /// How many members it has, at all nodes that are known.
     pub(super) fn count(&self) -> usize {
         self.members.len() + self.span.as_ref().map_or(0, Span::count)

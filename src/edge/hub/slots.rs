@@ -78,6 +78,11 @@ impl SlotTable {
         self.slots.iter().map(|entry| (entry.slot, entry.mid.as_str(), entry.bound))
     }
 
+    /// The pictures that are carried, in order of their slots.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = TrackId> {
+        self.slots.iter().filter(|entry| entry.kind == Kind::Video).filter_map(|entry| entry.bound)
+    }
+
     pub(super) fn carries(&self, track: TrackId) -> bool {
         self.slots.iter().any(|entry| entry.bound == Some(track))
     }
@@ -87,6 +92,18 @@ impl SlotTable {
         let entry = self.slots.iter_mut().find(|entry| entry.bound == Some(track))?;
         entry.bound = None;
         Some(Change { slot: entry.slot, mid: entry.mid.clone(), track: None })
+    }
+
+    /// Puts a track on the first slot of its kind, off the one where it was.
+    pub(super) fn lead(&mut self, wish: Wanted) -> Vec<Change> {
+        let at = self.slots.iter().position(|entry| entry.kind == wish.kind && entry.index == 0);
+        let leads = at.and_then(|at| self.slots.get(at)).is_some_and(|entry| entry.bound == Some(wish.track));
+        let mut changes = if leads { Vec::new() } else { self.unbind(wish.track).into_iter().collect::<Vec<_>>() };
+        if let Some(entry) = at.filter(|_| !leads).and_then(|at| self.slots.get_mut(at)) {
+            entry.bound = Some(wish.track);
+            changes.push(Change { slot: entry.slot, mid: entry.mid.clone(), track: entry.bound });
+        }
+        changes
     }
 
     /// Deals the slots out among the wanted tracks, best first. What is not wanted, or is wanted less than there are slots,
@@ -212,6 +229,22 @@ mod tests {
         assert_eq!(table.unbind(TrackId(12)), None);
         table.deal(&want(&[]));
         assert_eq!(bound(&table), [0, 0]);
+    }
+
+    #[test]
+    fn the_first_slot_is_its_leaders_and_the_others_make_room() {
+        let mut table = table("avav");
+        table.deal(&want(&[11, 12, 21, 22]));
+        let change = |slot: u16, track: u64| Change {
+            slot: Slot(slot),
+            mid: slot.to_string(),
+            track: (track != 0).then_some(TrackId(track)),
+        };
+        let leader = want(&[22])[0];
+        assert_eq!(table.lead(leader), [change(3, 0), change(1, 22)], "it is never on two slots at once");
+        assert_eq!(table.deal(&want(&[22, 12, 21, 11])), [change(3, 12)]);
+        assert_eq!(table.lead(leader), []);
+        assert_eq!(bound(&table), [11, 22, 21, 12]);
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Speakers {
         &self.told
     }
 
+    /// Who speaks, or spoke last.
+    pub(super) fn dominant(&self) -> Option<MemberId> {
+        self.dominant.get().and_then(|track| self.voices.get(&track)).map(|voice| voice.member)
+    }
+
     /// Decides anew; the list, if it is to be told.
     pub(super) fn decide(&mut self, now: Instant) -> Option<Vec<Speaker>> {
         let mut loudest: BTreeMap<MemberId, u8> = BTreeMap::new();
@@ -97,7 +102,7 @@ impl Speakers {
             }
         }
         self.dominant.decide(self.voices.iter().map(|(track, voice)| (*track, voice.reading)));
-        let dominant = self.dominant.get().and_then(|track| self.voices.get(&track)).map(|voice| voice.member);
+        let dominant = self.dominant();
         let mut list: Vec<Speaker> = loudest.into_iter().map(|(pid, level)| Speaker { pid, level }).collect();
         // Two that are about as loud keep their order.
         let rank = |speaker: &Speaker| self.told.iter().position(|told| told.pid == speaker.pid).unwrap_or(usize::MAX);

@@ -85,6 +85,7 @@ pub struct Negotiator {
     /// What the latest good offer said of the transport.
     agreed: Option<(IceCredentials, DtlsPlan)>,
     slots: slots::Table,
+    sends_nothing: bool,
 }
 
 impl Negotiator {
@@ -93,7 +94,21 @@ impl Negotiator {
         let local = transport::credentials(endpoint.shard, rng);
         // 62 bits, as JSEP wants it of `o=` (RFC 9429 §5.2.1).
         let session_id = rng.random::<u64>() >> 2;
-        Self { endpoint, session_id, version: 0, local, agreed: None, slots: slots::Table::default() }
+        Self { endpoint, session_id, version: 0, local, agreed: None, slots: slots::Table::default(), sends_nothing: false }
+    }
+
+    /// For a client that only publishes: what it offers to receive is answered as if it did not.
+    #[must_use]
+    pub fn sending_nothing(self) -> Self {
+        Self { sends_nothing: true, ..self }
+    }
+
+    /// Restarts ICE without an offer: the client's new credentials in, those of both sides out. `None` before there was an offer.
+    pub fn restart(&mut self, remote: IceCredentials, rng: &mut impl rand::Rng) -> Option<IcePlan> {
+        let (known, _) = self.agreed.as_mut()?;
+        known.clone_from(&remote);
+        self.local = transport::credentials(self.endpoint.shard, rng);
+        Some(IcePlan { local: self.local.clone(), remote })
     }
 
     /// Answers an offer. On error nothing has changed.
@@ -107,7 +122,10 @@ impl Negotiator {
         ice_restart: bool,
         rng: &mut impl rand::Rng,
     ) -> Result<Negotiated, BadOffer> {
-        let offer = Offer::parse(sdp)?;
+        let mut offer = Offer::parse(sdp)?;
+        for section in offer.media.iter_mut().filter(|_| self.sends_nothing) {
+            section.direction = Direction::of(section.direction.sends(), false);
+        }
         let mids = mids(&offer)?;
         check_tracks(&mids, tracks)?;
         let remote = transport::remote(&offer, self.agreed.as_ref().map(|(_, dtls)| dtls))?;

@@ -192,7 +192,7 @@ fn setup(at: usize, value: &str) -> Result<Setup, BadOffer> {
 }
 
 /// A user fragment or password. RFC 8839 §5.4 has fewer characters, but what matters is that a STUN username can carry it.
-fn ice_text(at: usize, value: &str, shortest: usize) -> Result<&str, BadOffer> {
+pub(super) fn ice_text(at: usize, value: &str, shortest: usize) -> Result<&str, BadOffer> {
     let value = value.trim();
     let fine = (shortest..=256).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
     // The value of a password stays out of the error.

@@ -1,14 +1,16 @@
 //! SDP text (RFC 8866) as far as WebRTC uses it: a typed view of an offer, and the writer of an answer. Owns the grammar and
-//! its bounds; what is acceptable and what an offer comes to is `edge::negotiate`'s, the only caller.
+//! its bounds; what is acceptable and what an offer comes to is `edge::negotiate`'s. Fragments of it are WHIP's and WHEP's.
 //!
 //! The grammar is read by our own line reader: the few attributes that matter are split by hand anyway, errors can name
 //! the line, and the view borrows from the text instead of copying each attribute.
 
 mod answer;
 mod attribute;
+mod fragment;
 mod offer;
 
 pub use answer::{Answer, Candidate, Media, MediaBody, RtpBody};
+pub use fragment::{Fragment, MAX_FRAGMENT, restarted};
 pub use offer::{Extmap, Format, MAX_MEDIA, MAX_TEXT, Offer, Rid, Section, Setup, SsrcGroup, Transport};
 
 /// Why an offer can't be used. The text says which line and what would do.

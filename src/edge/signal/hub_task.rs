@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::edge::hub::{self, ConnId, Hub, Input, Output, Snapshot};
 use crate::edge::media::{Command, Event};
 use crate::edge::message::{EdgeAddress, ServerFrame};
+use crate::edge::whip;
 use crate::id::{MemberId, ShardId};
 
 /// Inputs that are taken at once before outputs are carried out.
@@ -29,6 +30,11 @@ pub(super) enum Ask {
         wire: Wire,
     },
     Input(Input),
+    /// What a WHIP or WHEP client asks for.
+    Whip {
+        ask: whip::Ask,
+        reply: oneshot::Sender<whip::Outcome>,
+    },
     Snapshot(oneshot::Sender<Snapshot>),
     Remove {
         member: MemberId,
@@ -192,7 +198,10 @@ impl Task {
                 }
                 self.hub.handle(now, input, &mut self.out);
             }
-            // Whoever asked may be gone by now; then nobody needs the answer.
+            // Whoever asked may be gone by now; then nobody needs the answer. A session that nobody takes up ends by itself.
+            Ask::Whip { ask, reply } => {
+                let _ = reply.send(self.hub.whip(now, ask, &mut self.out));
+            }
             Ask::Snapshot(reply) => {
                 let _ = reply.send(self.hub.snapshot());
             }

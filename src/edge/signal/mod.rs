@@ -10,6 +10,7 @@ mod hub_task;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod whip;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -166,7 +167,7 @@ fn routes(state: Arc<Edge>) -> Router {
     if state.dev_key.is_some() {
         routes = routes.route("/v1/dev/token", post(dev_token));
     }
-    routes.with_state(state)
+    routes.merge(whip::routes()).with_state(state)
 }
 
 /// Opens the room protocol's WebSocket.

@@ -376,3 +376,50 @@ async fn the_edges_of_a_cluster_are_listed_for_who_has_not_joined() {
     let wanted = [("node", "https://node.example"), ("a", "https://a.example")];
     assert_eq!(found, wanted.map(|(id, url)| (format!("{id:?}"), format!("{url:?}"))), "this one first");
 }
+
+#[tokio::test]
+async fn whip_is_served_beside_the_sockets() {
+    let offer = include_str!("../../../tests/fixtures/sdp/ffmpeg_whip.sdp");
+    let mut server = serve(|_| {}).await;
+    let token = token("room", "obs");
+    let ask = async |method: &str, path: &str, headers: &str, body: &str| {
+        let mut stream = TcpStream::connect(server.addr).await.expect("connects");
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sends");
+        // One that is refused by its head may close before it has all of the body.
+        let _ = stream.write_all(body.as_bytes()).await;
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    };
+    let status = |answer: &str| answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    let sdp = format!("authorization: Bearer {token}\r\ncontent-type: application/sdp\r\n");
+    let opened = ask("POST", "/whip/room", &sdp, offer).await;
+    assert_eq!(status(&opened), "201", "{opened}");
+    assert!(opened.contains("a=setup:active") && opened.contains("a=recvonly"));
+    let location = opened.lines().find_map(|line| line.strip_prefix("location: ")).expect("a location").to_owned();
+    assert!(location.starts_with("/whip/room/"));
+    let commands: Vec<Command> = std::iter::from_fn(|| server.inbox.try_recv().ok()).collect();
+    assert!(commands.iter().any(|command| matches!(command, Command::Configure { .. })));
+
+    for (method, path, headers, body, expected) in [
+        ("POST", "/whip/room", "content-type: application/sdp\r\n", offer, "401"),
+        ("POST", "/whep/room", &*sdp, offer, "422"),
+        ("POST", "/whip/%FF", &sdp, offer, "400"),
+        ("POST", "/whip/", &sdp, offer, "404"),
+        ("GET", "/whip/room", &sdp, "", "405"),
+        ("OPTIONS", "/whep/room?member=ada", "", "", "204"),
+        ("OPTIONS", "/whep/room", "origin: https://evil.example\r\n", "", "403"),
+        ("POST", "/whip/room", &sdp, &"x".repeat(300_000), "413"),
+        ("DELETE", &location, "authorization: Bearer x\r\n", "", "401"),
+        ("DELETE", &location, &sdp, "", "200"),
+        ("DELETE", &location, &sdp, "", "404"),
+    ] {
+        let answer = ask(method, path, headers, body).await;
+        assert_eq!(status(&answer), expected, "{method} {path}: {answer}");
+    }
+    let listed = ask("OPTIONS", "/whip/room", "origin: https://meet.example\r\n", "").await;
+    assert!(listed.contains("access-control-allow-origin: https://meet.example"), "{listed}");
+}

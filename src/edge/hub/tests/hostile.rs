@@ -109,7 +109,7 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
         Step::Join { room, identity } => {
             let mut claims = claims(&format!("room-{room}"), &format!("id-{identity}"));
             claims.video.room_admin = identity == 0;
-            claims.video.hidden = identity == 5;
+            claims.video.hidden = Some(identity == 5);
             let conn = world.open();
             world.say(conn, hello(&claims));
             if world.live.contains(&conn) {

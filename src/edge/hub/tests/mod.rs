@@ -7,6 +7,7 @@ mod nodes;
 mod regions;
 mod sessions;
 mod strangers;
+mod whip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -326,7 +327,7 @@ impl World {
                 }
                 match member.link {
                     Link::Online(conn) => assert!(matches!(hub.conns.get(&conn), Some(Conn::Joined(id)) if *id == member.id)),
-                    Link::Away { .. } => {}
+                    Link::Away { .. } | Link::Http => {}
                 }
             }
             assert_eq!(shards, room.shards);

@@ -310,7 +310,7 @@ fn a_hidden_member_sees_and_is_not_seen() {
     let mut ada = world.join("room", "ada");
     let ids = world.publish(&mut ada, &[("mic", Microphone)]);
     world.hear(ada.conn);
-    let mut ghost = world.join_with("ghost", |claims| claims.video.hidden = true);
+    let mut ghost = world.join_with("ghost", |claims| claims.video.hidden = Some(true));
     world.follow(&mut ghost);
     assert_eq!(world.receives(&ghost), ids.into_iter().collect());
     assert_eq!(world.ask(&ghost, ClientMessage::Hand { up: true }), Err(ErrorCode::Forbidden));
