@@ -10,7 +10,7 @@ mod cells;
 #[allow(dead_code)]
 mod world;
 
-use cells::{elastic, layers, steps};
+use cells::{elastic, layers, near, steps};
 use world::{Path, Report, Source, run};
 
 const SEEDS: std::ops::Range<u64> = 1..4;
@@ -104,6 +104,21 @@ fn a_narrow_path_shows_the_layer_that_fits_without_a_freeze() {
             assert!(report.seconds[5..60].iter().all(|second| second.layer == 1), "{at}");
             assert!(report.queue(0.95, 5..60) <= 60.0, "{at}: {}", report.queue(0.95, 5..60));
             assert!(report.padding * 15 <= report.sent, "{at}: {} of {}", report.padding, report.sent);
+        });
+    }
+}
+
+#[test]
+fn a_shaper_that_lets_bursts_through_is_seen_through() {
+    // So many freezes at most from 5 s on, and none any more after so many seconds.
+    for (bucket, most, settled) in [(3_000, 0, 5), (10_000, 1, 20), (30_000, 6, 40)] {
+        let path = Path { queue_ms: 200, rtt_ms: 10, bucket, ..Path::plain(500_000) };
+        each(&path, &near(), 90, |seed, report| {
+            let at = format!("bucket of {bucket} bytes, seed {seed}");
+            assert!(late_freezes(report) <= most, "{at}: {:?}", report.freezes);
+            assert!(report.freezes.iter().all(|&freeze| freeze < settled), "{at}: {:?}", report.freezes);
+            let shown = report.seconds[20..90].iter().filter(|second| second.layer == 2).count();
+            assert!(shown >= 40, "{at}: what fits is shown: {shown} of 70 s");
         });
     }
 }

@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use weir::edge::peer::pacer::{Admission, Class, Pacer};
 use weir::policy::bandwidth::{Estimator, START};
+use weir::policy::layers::{Budget, Hold};
 use weir::rtp::rtcp::{self, Rtcp};
 use weir::rtp::twcc::{Arrivals, Outcome, SentLog};
 use weir::units::Bitrate;
@@ -31,6 +32,8 @@ pub(crate) struct Path {
     pub(crate) capacity: Vec<(u64, u64)>,
     pub(crate) queue_ms: u64,
     pub(crate) rtt_ms: u64,
+    /// Bytes that a path which was idle lets through at once: a shaper's token bucket.
+    pub(crate) bucket: u64,
     pub(crate) loss: f64,
     pub(crate) feedback_loss: f64,
     /// A flow that fills the queue comes and goes, in seconds.
@@ -39,7 +42,15 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) fn plain(capacity: u64) -> Self {
-        Self { capacity: vec![(0, capacity)], queue_ms: 300, rtt_ms: 50, loss: 0.0, feedback_loss: 0.0, competitor: None }
+        Self {
+            capacity: vec![(0, capacity)],
+            queue_ms: 300,
+            rtt_ms: 50,
+            bucket: 0,
+            loss: 0.0,
+            feedback_loss: 0.0,
+            competitor: None,
+        }
     }
 
     fn capacity_at(&self, at: Duration) -> u64 {
@@ -172,6 +183,8 @@ struct World<'a> {
     next_voice: Instant,
     layer: Option<usize>,
     switch: Option<(Instant, Option<usize>)>,
+    hold: Hold,
+    budget: Option<Budget>,
     keyframe: bool,
     competitor: Option<Competitor>,
     report: Report,
@@ -217,6 +230,8 @@ pub(crate) fn run(path: &Path, source: &Source, seconds: u64, seed: u64) -> Repo
         next_voice: start,
         layer: matches!(source, Source::Elastic(_)).then_some(0),
         switch: None,
+        hold: Hold::default(),
+        budget: None,
         keyframe: true,
         competitor: None,
         report: Report::default(),
@@ -293,8 +308,11 @@ impl World<'_> {
             }
             return;
         }
-        let leaves = self.now + queue + Duration::from_secs_f64(packet.size as f64 * 8.0 / capacity as f64);
-        self.free = leaves;
+        // The bucket's tokens are time that the path has saved.
+        let saved = Duration::from_secs_f64(self.path.bucket as f64 * 8.0 / capacity as f64);
+        let begins = self.free.max(self.now.checked_sub(saved).unwrap_or(self.now));
+        self.free = begins + Duration::from_secs_f64(packet.size as f64 * 8.0 / capacity as f64);
+        let leaves = self.free.max(self.now);
         self.order += 1;
         self.wire.insert((leaves + self.half(), self.order), packet);
     }
@@ -410,12 +428,18 @@ impl World<'_> {
             (self.layer, self.switch, self.keyframe) = (layer, None, layer.is_some());
         }
         let Source::Layers(layers) = self.source else { return };
-        let Some(budget) = self.estimator.budget(self.now) else { return };
+        self.budget = self.estimator.budget(self.now).or(self.budget);
+        let Some(budget) = self.budget else { return };
         let voice = 60_000;
         let fits = |budget: Bitrate| layers.iter().rposition(|&rate| rate + voice <= budget.0);
-        let (keep, begin) = (fits(budget.now), fits(budget.steady));
+        let barred = self.hold.bars(self.now).map(usize::from);
+        let begin = fits(budget.steady).filter(|layer| barred.is_none_or(|barred| *layer < barred));
+        let keep = fits(budget.now);
         let wanted = match self.layer {
-            Some(layer) if keep < Some(layer) => keep,
+            Some(layer) if keep < Some(layer) => {
+                self.hold.gave_up(self.now, layer as u16);
+                keep
+            }
             layer => begin.max(layer),
         };
         if wanted < self.layer && wanted.is_none() {

@@ -21,6 +21,7 @@ export async function limited({ kbps = 500, queue_ms = 200, seconds = 20 } = {})
     }, TOP);
     await ben.paints(["ann"]);
     star.narrow("cat", kbps, queue_ms);
+    const watch = star.watch("adapt", "cat");
     await cat.join("adapt", { publish: false });
     await cat.paints(["ann"], { frames: 1 });
     await sleep(5_000);
@@ -42,7 +43,7 @@ export async function limited({ kbps = 500, queue_ms = 200, seconds = 20 } = {})
       const pair = [...(await globalThis.connection.getStats()).values()].find((each) => each.type === "candidate-pair" && each.nominated);
       return pair?.availableOutgoingBitrate;
     });
-    return { rows: [...rows, ...again], back_ms: back, publisher_estimate_kbps: round(sends / 1_000), metrics: await star.metrics() };
+    return { rows: [...rows, ...again], timeline: watch.stop(), back_ms: back, publisher_estimate_kbps: round(sends / 1_000), metrics: await star.metrics() };
   } finally {
     await Promise.all([ann, ben, cat].map((member) => member.close()));
     star.close();
@@ -51,7 +52,11 @@ export async function limited({ kbps = 500, queue_ms = 200, seconds = 20 } = {})
 
 if (process.argv[1] === (await import("node:url")).fileURLToPath(import.meta.url)) {
   const { kbps } = flags("One receiver behind a narrow wire.", { kbps: { default: "500", help: "what the wire carries" } });
-  const { metrics, ...result } = await limited({ kbps: Number(kbps) });
+  const { metrics, timeline, ...result } = await limited({ kbps: Number(kbps) });
+  for (const { at, estimate_bps, budget_bps, demand_bps, pictures } of timeline) {
+    const layers = pictures.map(({ target, current, reason, bps }) => `${current?.h ?? "-"}@${current?.fps ?? "-"}→${target?.h ?? "-"} ${round(bps / 1_000)} kbps${reason ? ` (${reason})` : ""}`);
+    console.log(`${(at / 1_000).toFixed(1).padStart(6)} s  estimate ${round(estimate_bps / 1_000)}  budget ${round(budget_bps / 1_000)}  demand ${round(demand_bps / 1_000)}  ${layers.join("; ")}`);
+  }
   const counters = Object.fromEntries(Object.entries(metrics).filter(([name]) => /paced|pacer|padding|rtx_out|rtp_out|bytes_out|keyframe/.test(name)));
   keep("adapt", { ...result, counters }, ["wire", "to", "from", "height", "fps", "sent_fps", "freezes", "frozen_ms", "longest_gap_ms", "kbps", "lost", "nacks", "plis", "late_p95", "concealed", "audio_lost"]);
   process.exit(0);

@@ -20,6 +20,11 @@ pub(crate) fn layers() -> Source {
     Source::Layers(vec![150_000, 500_000, 1_500_000])
 }
 
+/// Layers that lie close together, as of a picture with little motion.
+pub(crate) fn near() -> Source {
+    Source::Layers(vec![170_000, 300_000, 640_000])
+}
+
 /// 3 Mbps, 300 kbps from 20 s on, 3 Mbps again from 40 s on.
 pub(crate) fn steps(queue_ms: u64) -> Path {
     Path { capacity: vec![(0, 3_000_000), (20, 300_000), (40, 3_000_000)], queue_ms, ..Path::plain(0) }
@@ -47,10 +52,13 @@ pub(crate) fn cells() -> Vec<Cell> {
         add(format!("feedback-loss-{}", (feedback_loss * 100.0) as u32), path.clone(), elastic(), 60);
         add(format!("feedback-loss-layers-{}", (feedback_loss * 100.0) as u32), path, layers(), 60);
     }
-    add("limited-500".into(), Path { queue_ms: 200, ..Path::plain(500_000) }, layers(), 60);
+    for bucket in [0, 3_000, 10_000, 30_000] {
+        let path = Path { queue_ms: 200, rtt_ms: 10, bucket, ..Path::plain(500_000) };
+        add(format!("limited-{bucket}"), path, near(), 60);
+    }
     for queue_ms in [100, 200, 300] {
         let path = Path { capacity: vec![(0, 5_000_000), (15, 400_000)], queue_ms, rtt_ms: 10, ..Path::plain(0) };
-        add(format!("narrowed-{queue_ms}"), path, Source::Layers(vec![170_000, 300_000, 640_000]), 40);
+        add(format!("narrowed-{queue_ms}"), path, near(), 40);
     }
     add("rtt-200".into(), Path { rtt_ms: 200, ..Path::plain(1_000_000) }, elastic(), 60);
     cells

@@ -14,6 +14,8 @@ const KEEP: f64 = 0.85;
 const KEEP_LIMITED: f64 = 0.7;
 /// Less than this share of the estimate is sent: the application sends less than it might.
 const LIMITED: f64 = 0.65;
+/// More than this times what arrives was sent.
+const OURS: f64 = 1.15;
 /// Growth in a second far from the capacity.
 const GROWTH: f64 = 0.08;
 /// How far the estimate may be beyond what arrives without a probe.
@@ -26,6 +28,8 @@ const RESPONSE: Duration = Duration::from_millis(100);
 /// Growth near the capacity in one response time.
 const STEP_BITS: f64 = 1_200.0 * 8.0;
 const LEAST_STEP: f64 = 4_000.0;
+/// More arrives for so long than the path carried when it was full: it is another path now. A probe's burst is over sooner.
+const WIDER: Duration = Duration::from_secs(2);
 /// Share by which the memory of the capacity follows what arrived at each new overuse.
 const FOLLOW: f64 = 0.05;
 /// Between two cuts, at least and at most; else the round trip.
@@ -54,6 +58,8 @@ pub(super) struct DelayRate {
     capacity: Option<Capacity>,
     cut: Option<Instant>,
     updated: Option<Instant>,
+    /// For so long more has arrived than the path was thought to carry.
+    beyond: Duration,
 }
 
 /// What is known at an update.
@@ -75,7 +81,7 @@ pub(super) struct Seen {
 
 impl DelayRate {
     pub(super) const fn new(rate: f64) -> Self {
-        Self { rate, state: State::Increase, capacity: None, cut: None, updated: None }
+        Self { rate, state: State::Increase, capacity: None, cut: None, updated: None, beyond: Duration::ZERO }
     }
 
     pub(super) const fn rate(&self) -> f64 {
@@ -88,6 +94,11 @@ impl DelayRate {
         if self.capacity.is_some_and(|capacity| rate > capacity.upper()) {
             self.capacity = None;
         }
+    }
+
+    /// A probe found that the path carries so much and no more.
+    pub(super) fn met(&mut self, carried: f64) {
+        self.note_capacity(carried);
     }
 
     /// To this share of what arrives, or of the rate where little is sent.
@@ -131,7 +142,9 @@ impl DelayRate {
             self.end_cut(now);
             return true;
         };
-        let limited = seen.sent.is_some_and(|sent| sent < self.rate * LIMITED);
+        // Less arrives than was sent: it is our own queue that grows, and what arrives is what the path carries.
+        let ours = seen.sent.is_some_and(|sent| sent > acked * OURS);
+        let limited = !ours && seen.sent.is_some_and(|sent| sent < self.rate * LIMITED);
         let kept = if limited { (acked * KEEP).max(self.rate * KEEP_LIMITED) } else { acked * KEEP };
         if !limited {
             self.note_capacity(acked);
@@ -159,7 +172,9 @@ impl DelayRate {
         if self.rate >= seen.ceiling {
             return;
         }
-        if self.capacity.is_some_and(|capacity| acked > capacity.upper()) {
+        let beyond = self.capacity.is_some_and(|capacity| acked > capacity.upper());
+        self.beyond = if beyond { self.beyond + passed } else { Duration::ZERO };
+        if self.beyond > WIDER {
             self.capacity = None;
         }
         let passed_s = passed.as_secs_f64();

@@ -19,6 +19,8 @@ const FOLLOW: f64 = 0.25;
 const MOST_LEARNT: f64 = 0.10;
 /// A delay below this is no queue, in milliseconds.
 const NO_QUEUE: f64 = 12.0;
+/// Where so long a queue stands, in milliseconds, it overflows: the rate is the cause, however long that takes to show.
+const STANDS: f64 = 40.0;
 /// How long a lowered rate is watched after the feedback on it could have come.
 const TRIAL: Duration = Duration::from_millis(800);
 
@@ -74,7 +76,7 @@ impl Loss {
         }
         self.share = f64::from(self.lost) / f64::from(self.arrived + self.lost);
         (self.since, self.arrived, self.lost) = (Some(now), 0, 0);
-        if let Some(verdict) = self.judge_trial(now, since) {
+        if let Some(verdict) = self.judge_trial(now, since, queue) {
             return verdict;
         }
         if queue < NO_QUEUE {
@@ -107,7 +109,7 @@ impl Loss {
         self.trial.is_some()
     }
 
-    fn judge_trial(&mut self, now: Instant, since: Instant) -> Option<Verdict> {
+    fn judge_trial(&mut self, now: Instant, since: Instant, queue: f64) -> Option<Verdict> {
         let trial = self.trial.as_mut()?;
         if since >= trial.from {
             trial.least = trial.least.min(self.share);
@@ -121,6 +123,9 @@ impl Loss {
             return Some(Verdict::Hold);
         }
         self.trial = None;
+        if queue >= STANDS {
+            return Some(Verdict::Hold);
+        }
         self.anyway = trial.least;
         self.holds = false;
         Some(Verdict::Restore(trial.rate))
@@ -171,5 +176,8 @@ mod tests {
         let (verdicts, rate) = run(10, 1.0, |rate| (1.0 - 0.6e6 / rate).max(0.0));
         assert!(!verdicts.iter().any(|verdict| matches!(verdict, Verdict::Restore(_))));
         assert!(rate < 0.8e6, "{rate}");
+        let (verdicts, rate) = run(10, 150.0, |_| 0.3);
+        assert!(!verdicts.iter().any(|verdict| matches!(verdict, Verdict::Restore(_))), "the queue is full all the while");
+        assert!(rate < 0.2e6, "{rate}");
     }
 }

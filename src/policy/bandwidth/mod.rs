@@ -102,6 +102,13 @@ struct Arrived {
     own: f64,
 }
 
+impl Arrived {
+    /// How long it was on its way, in microseconds beyond a constant.
+    fn delay(&self, begun: Instant) -> i64 {
+        self.arrival - self.sent.saturating_duration_since(begun).as_micros() as i64
+    }
+}
+
 /// The estimate of one receiver's path.
 #[derive(Debug)]
 pub struct Estimator {
@@ -238,6 +245,7 @@ impl Estimator {
                 self.acked.arrived(arrival, f64::from(outcome.size));
             }
         }
+        self.prober.curtail(now);
         self.update(now, arrived, lost);
         self.settle_repair(now);
         self.note(now);
@@ -278,11 +286,14 @@ impl Estimator {
     /// Takes in what a probe found.
     fn hear_probe(&mut self, now: Instant) {
         let is_first = self.prober.is_first();
-        let Some(found) = self.prober.result(now, self.delay.capacity()) else { return };
+        let Some(found) = self.prober.result(now, self.delay.rate(), self.delay.capacity()) else { return };
         let rate = self.delay.rate();
+        if let Found::Met(found) | Found::Refuted(found) = found {
+            self.delay.met(found);
+        }
         match found {
             Found::Nothing | Found::Surprise => {}
-            Found::Open(more) | Found::Met(more) if more > rate => {
+            Found::Open(more) | Found::Met(more) | Found::Refuted(more) if more > rate => {
                 self.delay.set(more.min(self.goal().max(rate)));
                 self.prober.raised(now, more / rate, matches!(found, Found::Open(_)) && more < self.goal());
                 if self.delay.cut().is_none_or(|cut| now.saturating_duration_since(cut) > AFTER_CUT * 2) {
@@ -293,6 +304,10 @@ impl Estimator {
             Found::Met(found) if is_first && self.delay.cut().is_none() => {
                 self.delay.set(found.max(self.acked.rate().unwrap_or(0.0)));
                 self.prober.soon(now + AFTER_CUT);
+            }
+            Found::Refuted(less) => {
+                self.delay.set(less.min(rate));
+                self.prober.cut(now);
             }
             Found::Open(_) | Found::Met(_) => {}
         }
@@ -424,7 +439,7 @@ impl Estimator {
     }
 
     fn is_probing_worth_while(&self) -> bool {
-        self.wants_more()
+        (self.wants_more() || self.may_probe && self.prober.is_first())
             && self.source != Source::Reports
             && self.trend.usage() != Usage::Over
             && self.trend.queue() < PROBE_QUEUE

@@ -10,19 +10,26 @@ use crate::units::Bitrate;
 /// How long a cluster lasts. Longer is surer and costs the path more.
 const LENGTH: Duration = Duration::from_millis(20);
 /// How long one lasts that has to confirm a surprise: token buckets let a short burst through at any rate.
-const CONFIRM: Duration = Duration::from_millis(60);
-/// The longest, after several results that did not hold.
-const LONGEST: Duration = Duration::from_millis(200);
-/// A cluster has so many packets at least, and their size follows from that, in bytes.
-const LEAST_PACKETS: u64 = 6;
+const CONFIRM: Duration = Duration::from_millis(200);
+/// How far beyond what was expected that one goes at most: it makes a queue if the path carries no more.
+const BEYOND: f64 = 1.5;
+/// So many times as long after each result that did not hold: the bucket is larger than was thought. At most so long, and so many
+/// bytes.
+const LONGER: u32 = 2;
+const LONGEST: Duration = Duration::from_millis(1_500);
+const MOST_BYTES: u64 = 150_000;
+/// A cluster has so many packets at least, one that confirms more, and their size follows from that, in bytes.
+const LEAST_PACKETS: u64 = 8;
+const LEAST_CONFIRMING: u64 = 24;
 const SIZES: (u64, u64) = (160, 1_200);
-/// How far beyond the estimate the first cluster of all goes, and each further one.
+/// How far beyond the estimate the first cluster of all goes, whatever is wanted: it measures a path that carries less than the
+/// estimate began with. And each further one, toward what is wanted.
 const FIRST_STEP: f64 = 3.0;
 const STEP: f64 = 2.0;
 /// Between clusters that found nothing: the first few, and all others. More saves padding, and finds a path that widened later.
 const BETWEEN: [Duration; 3] = [Duration::from_millis(1_500), Duration::from_millis(3_000), Duration::from_millis(4_500)];
 /// The same at most after results that did not hold.
-const BETWEEN_MOST: Duration = Duration::from_secs(6);
+const BETWEEN_MOST: Duration = Duration::from_secs(5);
 /// A cluster that says nothing, since reports on it were lost or a busy host held it up, is repeated after this, so many times.
 const AGAIN: Duration = Duration::from_millis(400);
 const MUTE: u32 = 3;
@@ -33,8 +40,10 @@ const LEAST_ARRIVED: f64 = 0.6;
 /// A cluster that arrives slower than this share of how it was sent has met the capacity, of which this share is taken.
 const MET: f64 = 0.9;
 const TAKEN: f64 = 0.95;
+/// One that left at once, since a host was busy, found no more than this times what it was to look for.
+const TOO_FAST: f64 = 1.1;
 /// A cut so soon after a result raised the estimate says that the result did not hold.
-const HOLDS_AFTER: Duration = Duration::from_secs(5);
+const HOLDS_AFTER: Duration = Duration::from_secs(10);
 /// A smaller step than this is what any cut takes back.
 const LARGE: f64 = 1.3;
 /// A result that held for so long is trusted again.
@@ -48,6 +57,8 @@ pub struct Cluster {
     pub rate: Bitrate,
     /// To be sent in all, other packets of the time included.
     pub bytes: u64,
+    /// Into so many packets at least.
+    packets: u64,
     started: Instant,
     until: Instant,
 }
@@ -66,7 +77,7 @@ impl Cluster {
 
     /// How large its packets should be.
     pub fn packet_size(&self) -> u64 {
-        (self.bytes / LEAST_PACKETS).clamp(SIZES.0, SIZES.1)
+        (self.bytes / self.packets).clamp(SIZES.0, SIZES.1)
     }
 
     /// Whether it is over, having sent so many bytes.
@@ -82,6 +93,8 @@ pub(super) enum Found {
     Open(f64),
     /// It carries so much and no more.
     Met(f64),
+    /// The same of a cluster that was to confirm more: it is long enough to count against the estimate, too.
+    Refuted(f64),
     /// It found more than is believed at once: a longer one follows.
     Surprise,
     /// It says nothing.
@@ -113,7 +126,7 @@ pub(super) struct Prober {
     doubts: u32,
     /// When a result last raised the estimate.
     raised: Option<Instant>,
-    /// What a first cluster found and a second one is to confirm.
+    /// What a second cluster is to confirm of what a first one found.
     surprise: Option<f64>,
     any: bool,
     /// Clusters in a row that said nothing.
@@ -123,7 +136,12 @@ pub(super) struct Prober {
 }
 
 /// Arrivals that are kept of one cluster.
-const MAX_KEPT: usize = 256;
+const MAX_KEPT: usize = 512;
+/// So many in a row that were held up for so long, in microseconds, end a cluster.
+const CURTAIL: usize = 3;
+const QUEUE: i64 = 20_000;
+/// So many that had to wait say how fast the path is.
+const LEAST_TAIL: usize = 5;
 
 impl Prober {
     pub(super) const fn new() -> Self {
@@ -180,13 +198,12 @@ impl Prober {
         if !matches!(self.state, State::Idle) || self.at.is_none_or(|at| now < at) {
             return;
         }
-        let step = if self.any { STEP } else { FIRST_STEP };
-        let (target, length) = match self.surprise {
-            Some(surprise) => (surprise, CONFIRM),
-            None => ((rate * step).min(goal.max(rate * 1.1)), LENGTH),
+        let (target, length, packets) = match self.surprise {
+            Some(surprise) => (surprise, (CONFIRM * LONGER.saturating_pow(self.doubts)).min(LONGEST), LEAST_CONFIRMING),
+            None if self.any => ((rate * STEP).min(goal.max(rate * 1.1)), LENGTH, LEAST_PACKETS),
+            None => (rate * FIRST_STEP, LENGTH, LEAST_PACKETS),
         };
-        let length = (length * 2u32.saturating_pow(self.doubts)).min(LONGEST);
-        let bytes = (target * length.as_secs_f64() / 8.0) as u64;
+        let bytes = ((target * length.as_secs_f64() / 8.0) as u64).min(MOST_BYTES);
         self.id = self.id.checked_add(1).unwrap_or(1);
         self.at = None;
         self.arrived.clear();
@@ -194,7 +211,8 @@ impl Prober {
         self.state = State::Sending(Cluster {
             id: self.id,
             rate: Bitrate(target as u64),
-            bytes: bytes.max(SIZES.0 * LEAST_PACKETS),
+            bytes: bytes.max(SIZES.0 * packets),
+            packets,
             started: now,
             until: now + length * 3,
         });
@@ -219,15 +237,29 @@ impl Prober {
         }
     }
 
+    /// Ends a long cluster that makes a queue: more of it would only make it longer.
+    pub(super) fn curtail(&mut self, now: Instant) {
+        let State::Sending(cluster) = &mut self.state else { return };
+        let delay = |packet: &Arrived| packet.delay(cluster.started);
+        let Some(least) = self.arrived.iter().map(delay).min() else { return };
+        if self.arrived.iter().rev().take(CURTAIL).filter(|packet| delay(packet) > least + QUEUE).count() == CURTAIL {
+            cluster.until = now;
+        }
+    }
+
     /// What the cluster found, once all of it was reported or nobody reports any more. `expected` is the most that is believed without
-    /// a second look.
-    pub(super) fn result(&mut self, now: Instant, expected: Option<f64>) -> Option<Found> {
+    /// a second look, where `rate` is the estimate.
+    pub(super) fn result(&mut self, now: Instant, rate: f64, expected: Option<f64>) -> Option<Found> {
         let State::Awaiting { cluster, packets, until } = self.state else { return None };
         if (self.arrived.len() as u32 + self.lost) < packets && now < until {
             return None;
         }
         self.state = State::Idle;
-        let Some((sent, received)) = rates(&mut self.arrived, packets) else {
+        let confirms = self.surprise.take();
+        // One that was to confirm and was lost for the most part has been answered.
+        let least = if confirms.is_some() { packets.saturating_sub(self.lost) } else { packets };
+        let Some((sent, received)) = rates(&mut self.arrived, least) else {
+            self.surprise = confirms;
             self.mute += 1;
             if self.mute <= MUTE {
                 self.at = Some(now + AGAIN)
@@ -237,19 +269,23 @@ impl Prober {
             return Some(Found::Nothing);
         };
         (self.any, self.mute) = (true, 0);
+        // Packets that no report told of left and arrived like the others.
+        let all = f64::from(packets) / f64::from(self.arrived.len() as u32 + self.lost).min(f64::from(packets)).max(1.0);
+        let (sent, received) = (sent * all, received * all);
         let met = received < sent * MET;
-        let found = if met { received * TAKEN } else { sent.min(received) };
+        let found = if met { received * TAKEN } else { sent.min(received).min(cluster.rate.0 as f64 * TOO_FAST) };
         let doubted = self.doubts > 0 || expected.is_some_and(|expected| found > expected);
-        match self.surprise.take() {
-            None if doubted && found > cluster.rate.0 as f64 / STEP * 1.1 => {
-                self.surprise = Some(found);
-                self.at = Some(now);
-                return Some(Found::Surprise);
-            }
-            _ => {}
+        if confirms.is_none() && doubted && found > cluster.rate.0 as f64 / STEP * 1.1 {
+            self.surprise = Some(found.min(expected.unwrap_or(rate) * BEYOND));
+            self.at = Some(now);
+            return Some(Found::Surprise);
         }
         self.retry(now);
-        Some(if met { Found::Met(found) } else { Found::Open(found) })
+        Some(match (met, confirms.is_some()) {
+            (false, _) => Found::Open(found),
+            (true, false) => Found::Met(found),
+            (true, true) => Found::Refuted(found),
+        })
     }
 
     /// The result raised the estimate by this factor; `further` says that there is more to look for.
@@ -276,7 +312,7 @@ impl Prober {
     pub(super) fn cut(&mut self, now: Instant) {
         self.surprise = None;
         if let Some(raised) = self.raised.take_if(|raised| now.saturating_duration_since(*raised) < HOLDS_AFTER) {
-            self.doubts = (self.doubts + 1).min(4);
+            self.doubts = (self.doubts + 1).min(3);
             self.retry(raised);
         }
     }
@@ -300,9 +336,12 @@ fn rates(arrived: &mut [Arrived], packets: u32) -> Option<(f64, f64)> {
         // They were held and let go at once.
         return None;
     }
-    // The first of them may have had the tokens that a bucket saved, so the last say more.
-    let tail = arrived.get(arrived.len() / 2..).filter(|tail| tail.len() >= 8).and_then(rate_received);
-    Some((sent, tail.map_or(received, |tail| if tail < received * 0.85 { tail } else { received })))
+    // The first of them may have had the tokens that a bucket saved, so those that had to wait say more.
+    let begun = arrived.first()?.sent;
+    let least = arrived.iter().map(|packet| packet.delay(begun)).min()?;
+    let tail = arrived.iter().position(|packet| packet.delay(begun) > least + QUEUE / 2).and_then(|at| arrived.get(at..));
+    let tail = tail.filter(|tail| tail.len() >= LEAST_TAIL).and_then(rate_received);
+    Some((sent, tail.map_or(received, |tail| tail.min(received))))
 }
 
 fn rate_sent(packets: &[Arrived]) -> Option<f64> {
@@ -349,7 +388,7 @@ mod tests {
             (sent, packets, *now) = (sent + size, packets + 1, at);
         }
         prober.sent(*now, packets, RTT);
-        prober.result(*now, None)
+        prober.result(*now, rate, None)
     }
 
     #[test]
@@ -370,6 +409,8 @@ mod tests {
     fn a_result_that_did_not_hold_is_doubted() {
         let (mut prober, mut now) = (Prober::new(), Instant::now());
         prober.soon(now);
+        assert!(matches!(send(&mut prober, &mut now, 5e5, 1e6, 5e5, 0), Some(Found::Met(_))));
+        now += Duration::from_secs(2);
         // A bucket of 4 kB in front of 500 kbps.
         assert!(matches!(send(&mut prober, &mut now, 5e5, 1e6, 5e5, 4_000), Some(Found::Open(_))));
         prober.raised(now, 2.0, false);
@@ -377,7 +418,7 @@ mod tests {
         now += Duration::from_secs(20);
         let first = send(&mut prober, &mut now, 5e5, 1e6, 5e5, 8_000);
         assert_eq!(first, Some(Found::Surprise));
-        let Some(Found::Met(found)) = send(&mut prober, &mut now, 5e5, 1e6, 5e5, 8_000) else { panic!() };
-        assert!(found < 7e5, "{found}");
+        let Some(Found::Refuted(found)) = send(&mut prober, &mut now, 5e5, 1e6, 5e5, 8_000) else { panic!() };
+        assert!(found < 6e5, "{found}");
     }
 }
