@@ -244,3 +244,79 @@ fn who_is_muted_is_not_dominant_any_more() {
     assert!(dominant.decide([(1, Reading::default()), (2, Reading { short: 16, ..voice })].into_iter()));
     assert_eq!(dominant.get(), Some(2));
 }
+
+/// People who read a text, of several languages: levels of 20 ms as they are sent (`tests/fixtures/speech/levels.py`).
+const RECORDED: [(&str, &[u8]); 5] = [
+    ("en", include_bytes!("../../tests/fixtures/speech/en.levels")),
+    ("es", include_bytes!("../../tests/fixtures/speech/es.levels")),
+    ("fr", include_bytes!("../../tests/fixtures/speech/fr.levels")),
+    ("it", include_bytes!("../../tests/fixtures/speech/it.levels")),
+    ("ru", include_bytes!("../../tests/fixtures/speech/ru.levels")),
+];
+
+/// Below this, `-dBov`, a recording has speech; what is quieter may be breath, an echo, or the end of a word.
+const SPOKEN: u8 = 40;
+
+/// A recording from a frame on, so much softer, in a room of its own: a microphone hears both.
+fn recorded(levels: &'static [u8], from: usize, softer: u8, mut rng: SmallRng) -> impl Sound {
+    let mut at = from;
+    move |_| {
+        let spoken = levels.get(at).copied().unwrap_or(127).saturating_add(softer);
+        at += 1;
+        let power = 10f32.powf(f32::from(spoken) / -10.0) + 10f32.powf((f32::from(room(&mut rng)) - 127.0) / 10.0);
+        (127.0 + 10.0 * power.log10()).clamp(0.0, 127.0) as u8
+    }
+}
+
+/// Where somebody begins to speak after a pause of 200 ms or more.
+fn onsets(levels: &[u8]) -> Vec<usize> {
+    let spoken = |at: usize| levels[at] < SPOKEN && levels[at + 1] < SPOKEN;
+    (10..levels.len() - 200).filter(|&at| spoken(at) && levels[at - 10..at].iter().all(|&level| level > SPOKEN)).collect()
+}
+
+#[test]
+fn recorded_people_are_heard_and_nobody_takes_the_word_from_them() {
+    for (language, levels) in RECORDED {
+        for softer in [0, 15, 25] {
+            let mut table = Table::new(4);
+            let mut sounds: Vec<Box<dyn FnMut(u32) -> u8>> = vec![
+                Box::new(coughs(rng(1))),
+                Box::new(recorded(levels, 0, softer, rng(2))),
+                Box::new(keyboard(rng(3))),
+                Box::new(hum(rng(4))),
+            ];
+            table.run(levels.len() as u32 * 20, &mut sounds);
+            let [(at, 1)] = table.changes[..] else { panic!("{language}, {softer} dB softer: {:?}", table.changes) };
+            let began = levels.iter().position(|&level| level < SPOKEN).expect("speech") as u32;
+            assert!(at.saturating_sub(began) <= 50, "{language}, {softer} dB softer: {} ms", (at - began) * 20);
+        }
+    }
+}
+
+#[test]
+fn turns_between_recorded_people_are_followed() {
+    let mut delays = Vec::new();
+    for (first, (_, one)) in RECORDED.into_iter().enumerate() {
+        for (_, other) in RECORDED.into_iter().skip(first + 1) {
+            let mut table = Table::new(2);
+            let begins = [onsets(one), onsets(other)];
+            for turn in 0..begins[0].len().min(begins[1].len()).min(12) * 2 {
+                let talks = turn % 2;
+                let levels = [one, other][talks];
+                let mut sounds: Vec<Box<dyn FnMut(u32) -> u8>> = vec![Box::new(silence(rng(1))), Box::new(silence(rng(2)))];
+                sounds[talks] = Box::new(recorded(levels, begins[talks][turn / 2], 0, rng(turn as u64)));
+                let (from, before) = (table.frame, table.changes.len());
+                table.run(4_000, &mut sounds);
+                let [(at, who)] = table.changes[before..] else {
+                    panic!("pair {first}, turn {turn}: {:?}", &table.changes[before..])
+                };
+                assert_eq!(who, talks);
+                delays.push((at - from) * 20);
+            }
+        }
+    }
+    delays.sort_unstable();
+    let [p50, p90, most] = [50, 90, 100].map(|share| delays[delays.len() * share / 100 - 1]);
+    println!("{} turns of recorded people: seen after {p50} ms (p90 {p90} ms, {most} ms at most)", delays.len());
+    assert!(delays.len() >= 100 && p50 <= 420 && p90 <= 500, "{p50} {p90} {most}");
+}
