@@ -16,6 +16,7 @@
 //! | [`policy`] | decisions as pure functions: layers, keyframes, loudness |
 //! | [`router`] | the SFU as a state machine without IO |
 //! | [`edge`] | browsers: the room protocol, SDP, and one member's media |
+//! | [`stun`], [`turn`] | STUN messages as bytes; the embedded STUN and TURN server |
 //! | [`shard`] | media threads: sockets, timers, pipes between them |
 //! | [`node`], [`admin`], [`web`] | a running node: assembly, the operator's listener, the embedded app |
 //! | [`cli`], [`config`] | the program and what it is told |
@@ -38,5 +39,7 @@ pub mod router;
 pub mod rtp;
 pub mod shard;
 pub mod sim;
+pub mod stun;
+pub mod turn;
 pub mod units;
 pub mod web;

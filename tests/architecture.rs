@@ -8,8 +8,8 @@ use std::process::Command;
 
 /// Modules from the ground up: a module uses those above it in this list, never one below. Modules in one row are strangers.
 const LAYERS: &[&[&str]] = &[
-    &["id", "impair", "net", "units"],
-    &["cluster", "rtp"],
+    &["id", "impair", "net", "stun", "units"],
+    &["cluster", "rtp", "turn"],
     &["config", "policy"],
     &["router"],
     &["edge", "cascade"],
@@ -20,8 +20,20 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules that do IO, or that are told the time by the system. All others under `src` are pure.
-const IO: &[&str] =
-    &["admin", "cascade/quic", "cli", "config", "edge/signal", "impair/relay", "main", "net", "node", "shard", "web"];
+const IO: &[&str] = &[
+    "admin",
+    "cascade/quic",
+    "cli",
+    "config",
+    "edge/signal",
+    "impair/relay",
+    "main",
+    "net",
+    "node",
+    "shard",
+    "turn/shell",
+    "web",
+];
 
 /// What pure code does not name, and what to do instead.
 const IMPURE: &[(&str, &str)] = &[

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use weir::config::{Keys, Secret};
 use weir::edge::hub::{Config, ConnId, Hub, Input, Limits, Output};
+use weir::edge::ice_servers::IceServers;
 use weir::edge::message::{ClientFrame, ClientMessage, ErrorCode, Options};
 use weir::edge::negotiate::MediaEndpoint;
 use weir::edge::plan::Fingerprint;
@@ -32,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         endpoints: vec![endpoint(0), endpoint(1)],
         cascade: None,
         drain: Duration::from_secs(3),
-        ice_servers: Vec::new(),
+        ice_servers: IceServers::default(),
         limits: Limits { room_members_per_shard: 1, ..Limits::default() },
     };
     let mut now = Instant::now();

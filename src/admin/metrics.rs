@@ -10,11 +10,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process::Process;
-use super::{Phase, link_metrics};
+use super::{Phase, link_metrics, turn_metrics};
 use crate::cascade::status::Status;
 use crate::edge::hub;
 use crate::id::{NodeId, RegionId};
 use crate::shard::stats::{Drops, ShardStats};
+use crate::turn;
 
 /// What [`encode`] returns.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,6 +32,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) rooms: Option<&'a hub::Snapshot>,
     /// Of each node in this process that the cascade joins and that answered.
     pub(super) cascade: &'a [Status],
+    /// None without a STUN and TURN server, or when it did not answer.
+    pub(super) turn: Option<&'a turn::Stats>,
 }
 
 /// Labels by name.
@@ -52,6 +55,9 @@ pub(super) fn encode(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
         rooms(&mut registry, snapshot);
     }
     link_metrics::register(&mut registry, snapshot.cascade);
+    if let Some(stats) = snapshot.turn {
+        turn_metrics::register(&mut registry, stats);
+    }
     process(&mut registry, &Process::read());
     let mut page = String::new();
     text::encode(&mut page, &registry)?;
@@ -233,6 +239,8 @@ mod tests {
     fn a_page_has_each_shard_and_says_which_is_silent() {
         let stats =
             ShardStats { peers: 3, rtp_out: 70, dropped: Drops { bad_stun: 2, ..Drops::default() }, ..ShardStats::default() };
+        let refused = turn::Refusals { quota: 4, ..turn::Refusals::default() };
+        let relay = turn::Stats { allocations: 5, bytes_to_peers: 600, refused, ..turn::Stats::default() };
         let page = encode(&Snapshot {
             node: &NodeId::new("n1"),
             region: &RegionId::new("fra"),
@@ -240,6 +248,7 @@ mod tests {
             shards: &[Some(stats), None],
             rooms: None,
             cascade: &[],
+            turn: Some(&relay),
         })
         .expect("metrics encode");
         for line in [
@@ -250,6 +259,9 @@ mod tests {
             "weir_peers{shard=\"0\"} 3",
             "weir_rtp_out_total{shard=\"0\"} 70",
             "weir_dropped_total{shard=\"0\",reason=\"bad_stun\"} 2",
+            "weir_turn_allocations 5",
+            "weir_turn_bytes_to_peers_total 600",
+            "weir_turn_refused_total{reason=\"quota\"} 4",
         ] {
             assert!(page.lines().any(|found| found == line), "{page}\nlacks {line}");
         }

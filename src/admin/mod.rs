@@ -11,6 +11,7 @@ mod process;
 mod rooms;
 #[cfg(test)]
 mod tests;
+mod turn_metrics;
 
 pub use cascade::CascadeAccess;
 pub use dev::{DEV_ASKS_DEPTH, DevAsk, DevPath, DevRegion, DevState, NodeAction};
@@ -30,7 +31,7 @@ use crate::edge::signal::HubHandle;
 use crate::id::{NodeId, RegionId};
 use crate::shard::Inbox;
 use crate::shard::stats::ShardStats;
-use crate::web;
+use crate::{turn, web};
 
 /// How long a shard or the hub may take to answer before the operator hears of it. A shard answers between two batches.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,6 +53,8 @@ pub struct AdminState {
     /// By shard index.
     pub shards: Vec<mpsc::Sender<Inbox>>,
     pub hub: HubHandle,
+    /// The STUN and TURN server, if this node runs one.
+    pub turn: Option<mpsc::Sender<turn::shell::Ask>>,
     pub phase: watch::Receiver<Phase>,
     pub overview: Overview,
 }
@@ -130,8 +133,8 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
 }
 
 async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
-    let asked = (shard_stats(&state.shards), rooms::snapshot(&state), cascade::read(&state.overview));
-    let (shards, rooms, cascade) = futures_util::future::join3(asked.0, asked.1, asked.2).await;
+    let asked = (shard_stats(&state.shards), rooms::snapshot(&state), cascade::read(&state.overview), turn_stats(&state));
+    let (shards, rooms, cascade, turn) = futures_util::future::join4(asked.0, asked.1, asked.2, asked.3).await;
     let phase = *state.phase.borrow();
     match metrics::encode(&metrics::Snapshot {
         node: &state.node,
@@ -140,6 +143,7 @@ async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
         shards: &shards,
         rooms: rooms.as_ref(),
         cascade: &cascade.nodes,
+        turn: turn.as_ref(),
     }) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "metrics", &why.to_string()),
@@ -160,6 +164,17 @@ async fn shard_stats(shards: &[mpsc::Sender<Inbox>]) -> Vec<Option<ShardStats>> 
         }
     };
     futures_util::future::join_all(shards.iter().map(ask)).await
+}
+
+/// What the STUN and TURN server counts; none without one.
+async fn turn_stats(state: &AdminState) -> Option<turn::Stats> {
+    let asks = state.turn.as_ref()?;
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        asks.send(turn::shell::Ask::Stats { reply }).await.ok()?;
+        answer.await.ok()
+    };
+    tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
 }
 
 /// An error as JSON: a code for programs, words for people.

@@ -37,6 +37,7 @@ async fn serve(dev: bool) -> Admin {
         region: RegionId::new("fra"),
         shards: vec![],
         hub: hub.clone(),
+        turn: None,
         phase: phases,
         overview: Overview { node: Some(NodeId::new("n1")), cascade, dev: dev.then_some(asks) },
     };

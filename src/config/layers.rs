@@ -195,7 +195,7 @@ impl Layers {
                 Ok(number) => toml::Value::Integer(number),
                 Err(_) => toml::Value::String(text.to_owned()),
             },
-            Shape::Text | Shape::Map => toml::Value::String(text.to_owned()),
+            Shape::Text | Shape::Secret | Shape::Map => toml::Value::String(text.to_owned()),
             Shape::List => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 items.map(str::to_owned).collect::<Vec<_>>().into()

@@ -5,10 +5,12 @@
 mod layers;
 mod print;
 mod setting;
+mod turn;
 mod value;
 
 pub use layers::{Layers, Loaded, Mistake, Mistakes, Source};
 pub use print::effective;
+pub use turn::Turn;
 pub use value::{Advertised, Keys, LogFormat, Origin, Secret};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -155,6 +157,7 @@ setting::tree! {
         admin: Admin,
         cascade: Cascade,
         media: Media,
+        turn: Turn,
         limits: Limits,
         session: Session,
         auth: Auth,
@@ -229,12 +232,11 @@ impl Config {
                 ),
             );
         }
+        let media_ports = u32::from(media.udp_port)..u32::from(media.udp_port) + u32::from(media.shard_count());
+        broken.extend(self.turn.broken_rules(media_ports));
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
-            rule(
-                false,
-                "log.filter",
-                format!("not a filter: {why}; write a level such as \"info\", or \"info,weir::edge=debug\""),
-            );
+            let what = format!("not a filter: {why}; write a level such as \"info\", or \"info,weir::edge=debug\"");
+            broken.push(("log.filter".to_owned(), what));
         }
         broken
     }

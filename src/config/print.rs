@@ -26,6 +26,13 @@ pub fn effective(loaded: &Loaded) -> String {
                 if none {
                     line(&mut out, &format!("# {}: none", key.name));
                 }
+            } else if key.shape == Shape::Secret {
+                let is_set = value.as_ref().and_then(toml::Value::as_str).is_some_and(|shown| !shown.is_empty());
+                let shown = if is_set { "= (secret)" } else { ": none" };
+                line(
+                    &mut out,
+                    &format!("# {}{}{shown}  # {}", key.name, if is_set { " " } else { "" }, source_of(loaded, &path)),
+                );
             } else if let Some(value) = value {
                 line(&mut out, &format!("{} = {value}  # {}", key.name, source_of(loaded, &path)));
             }

@@ -22,6 +22,8 @@ impl Key {
 pub(super) enum Shape {
     Integer,
     Text,
+    /// A text that is never shown.
+    Secret,
     /// Of texts; commas between them outside TOML.
     List,
     /// Of texts by name; each entry is set on its own.
@@ -60,8 +62,8 @@ macro_rules! section {
         }
 
         impl $name {
-            const ABOUT: &'static [&'static str] = &[$($about),+];
-            const KEYS: &'static [$crate::config::setting::Key] = &[
+            pub(in crate::config) const ABOUT: &'static [&'static str] = &[$($about),+];
+            pub(in crate::config) const KEYS: &'static [$crate::config::setting::Key] = &[
                 $( $crate::config::setting::Key {
                     section: $section,
                     name: stringify!($field),
@@ -70,7 +72,7 @@ macro_rules! section {
                 }, )+
             ];
 
-            fn set(&mut self, name: &str, value: &toml::Value) -> Result<(), String> {
+            pub(in crate::config) fn set(&mut self, name: &str, value: &toml::Value) -> Result<(), String> {
                 match name {
                     $( stringify!($field) => self.$field = $crate::config::setting::Setting::read(value)?, )+
                     _ => return Err("no such key".to_owned()),
@@ -78,7 +80,7 @@ macro_rules! section {
                 Ok(())
             }
 
-            fn get(&self, name: &str) -> Option<toml::Value> {
+            pub(in crate::config) fn get(&self, name: &str) -> Option<toml::Value> {
                 match name {
                     $( stringify!($field) => Some($crate::config::setting::Setting::write(&self.$field)), )+
                     _ => None,

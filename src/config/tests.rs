@@ -155,3 +155,36 @@ fn every_key_says_what_it_is_for() {
         assert!(key.doc.concat().trim().len() > 10, "{}", key.path());
     }
 }
+
+#[test]
+fn a_relay_is_off_until_it_has_a_place_to_listen_and_says_what_is_missing() {
+    assert!(!from_toml("").expect("sound").config.turn.is_on());
+    let on =
+        "[turn]\nlisten = [\"0.0.0.0:3478\", \"[::]:3478\"]\nallow_peers = [\"10.1.0.0/16\"]\n[turn.users]\nphone = \"1234\"";
+    let loaded = from_toml(on).expect("sound");
+    assert!(loaded.config.turn.is_on() && loaded.config.turn.listen.len() == 2);
+    for (text, expected) in [
+        ("[turn]\nlisten = [\"3478\"]", "turn.listen: expected addresses and ports such as \"0.0.0.0:3478\""),
+        ("[turn]\nlisten = [\"0.0.0.0:0\"]", "turn.listen: needs fixed ports"),
+        ("[turn]\ntls_listen = [\"0.0.0.0:5349\"]", "turn.tls_cert: is needed"),
+        ("[turn]\nhost = \"turn:x\"", "turn.host: must be a bare name"),
+        ("[turn]\nsecret = \"short\"", "turn.secret: is too short"),
+        ("[turn]\nsecret = 1234567890123456", "turn.secret: expected the secret as a text"),
+        ("[turn]\nallow_peers = [\"10.0.0.0/33\"]", "turn.allow_peers: expected networks such as"),
+        ("[turn]\nrelay_port_min = 9000\nrelay_port_max = 8999", "turn.relay_port_max: must not be below"),
+        ("[turn]\nlisten = [\"0.0.0.0:3478\"]\nrelay_port_min = 7000", "turn.relay_port_min: the relayed ports include"),
+        ("[turn.users]\na = \"\"", "turn.users.a: the password is empty"),
+    ] {
+        let said = from_toml(text).expect_err(text);
+        assert!(said.contains(expected) && !said.contains("1234567890"), "{said}\nlacks\n{expected}");
+    }
+}
+
+#[test]
+fn the_relays_secret_is_never_printed() {
+    let loaded = from_toml("[turn]\nsecret = \"north by north-west\"\n[turn.users]\nphone = \"hush\"").expect("sound");
+    let shown = effective(&loaded);
+    assert!(shown.contains("# secret = (secret)  # weir.toml:2") && shown.contains("# users.phone = (secret)"), "{shown}");
+    assert!(!shown.contains("north") && !shown.contains("hush"));
+    assert!(effective(&from_toml("").expect("sound")).contains("# secret: none"));
+}

@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::setting::{Setting, Shape};
 use crate::cluster::Role;
 use crate::id::{NodeId, RegionId};
@@ -173,6 +175,38 @@ impl Setting for Vec<Advertised> {
     fn write(&self) -> toml::Value {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().into()
     }
+}
+
+impl Setting for Secret {
+    const SHAPE: Shape = Shape::Secret;
+    fn read(value: &toml::Value) -> Result<Self, String> {
+        // The value is not repeated in the message: it may be a secret of the wrong type.
+        value.as_str().map(Self::new).ok_or_else(|| "expected the secret as a text".to_owned())
+    }
+    fn write(&self) -> toml::Value {
+        if self.expose().is_empty() { "" } else { "(secret)" }.into()
+    }
+}
+
+/// Declares settings that are lists of what can be parsed and printed.
+macro_rules! list_setting {
+    ($($kind:ty, $expects:literal;)+) => {
+        $(impl Setting for Vec<$kind> {
+            const SHAPE: Shape = Shape::List;
+            fn read(value: &toml::Value) -> Result<Self, String> {
+                list(value, $expects, |text| text.parse().ok())
+            }
+            fn write(&self) -> toml::Value {
+                self.iter().map(ToString::to_string).collect::<Vec<_>>().into()
+            }
+        })+
+    };
+}
+
+list_setting! {
+    SocketAddr, "addresses and ports such as \"0.0.0.0:3478\" or \"[::]:3478\"";
+    IpAddr, "IP addresses such as \"203.0.113.7\"";
+    IpNet, "networks such as \"10.1.0.0/16\" or \"fd00::/8\"";
 }
 
 impl Setting for Vec<Origin> {

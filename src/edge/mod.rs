@@ -2,6 +2,7 @@
 //! carries the packets. Signaling (hub, whip, negotiate) is pure; `signal` is its shell.
 
 pub mod hub;
+pub mod ice_servers;
 pub mod media;
 pub mod message;
 pub mod negotiate;

@@ -2,6 +2,7 @@
 //! both and every task; decides nothing about media or members. Called by `cli`.
 
 mod cascade;
+mod turn;
 
 pub use cascade::{Cascade, incarnation, read_tls, read_topology};
 
@@ -56,6 +57,7 @@ pub struct Node {
     drained: mpsc::Sender<()>,
     shards: Vec<mpsc::Sender<Inbox>>,
     threads: Vec<shard::Handle>,
+    turn: Option<crate::turn::shell::Handle>,
     /// Tells the listeners to stop.
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -97,7 +99,7 @@ impl Node {
             _ => None,
         };
         let certificate = Arc::new(Certificate::generate().context("the DTLS certificate cannot be made")?);
-        let addresses = if is_edge { advertised(&config)? } else { Vec::new() };
+        let addresses = if is_edge || config.turn.is_on() { advertised(&config)? } else { Vec::new() };
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let epoch = Epoch { instant: Instant::now(), ntp: NtpTime::from_unix(unix) };
         let (events, heard) = mpsc::channel(EVENTS_DEPTH);
@@ -158,7 +160,9 @@ impl Node {
         }
         let mut siblings = operator.siblings;
         siblings.extend(listed);
+        let (turn, ice_servers) = turn::start(&config, &addresses, &media_sockets(&config, &addresses, count))?.unzip();
         let mut signal = SignalConfig::new(&config, endpoints);
+        signal.ice_servers = ice_servers.unwrap_or_default();
         signal.cascade = links.as_ref().map(|_| ShardId(count));
         signal.origins.extend(siblings.iter().cloned());
         let (rooms, hub) = signal::start(signal, commands, heard);
@@ -170,6 +174,7 @@ impl Node {
             region: config.node.region.clone(),
             shards: shards.clone(),
             hub: hub.clone(),
+            turn: turn.as_ref().map(crate::turn::shell::Handle::asks),
             phase: phases,
             overview: Overview {
                 node: Some(config.node.id.clone()),
@@ -198,7 +203,7 @@ impl Node {
         }));
         drainer.phase.send_replace(Phase::Serving);
         let drain = Duration::from_millis(config.node.drain_ms.into());
-        Ok(Self { id: config.node.id, drain, drainer, drained, shards, threads, stop, tasks })
+        Ok(Self { id: config.node.id, drain, drainer, drained, shards, threads, turn, stop, tasks })
     }
 
     /// The way to this node's links, if it keeps any.
@@ -272,9 +277,15 @@ impl Node {
             // A shard that has ended already needs no telling.
             let _ = shard.send(Inbox::Stop).await;
         }
-        let join = tokio::task::spawn_blocking(|| self.threads.into_iter().for_each(shard::Handle::join));
+        if let Some(turn) = &self.turn {
+            let _ = turn.asks().send(crate::turn::shell::Ask::Stop).await;
+        }
+        let join = tokio::task::spawn_blocking(|| {
+            self.threads.into_iter().for_each(shard::Handle::join);
+            self.turn.into_iter().for_each(crate::turn::shell::Handle::join);
+        });
         if join.await.is_err() {
-            tracing::error!("waiting for the shards failed");
+            tracing::error!("waiting for the threads failed");
         }
     }
 }
@@ -350,6 +361,16 @@ fn candidates(config: &Config, addresses: &[Advertised], index: u8) -> Vec<HostC
     let tcp = addresses.iter().filter(|_| media.tcp_port != 0);
     let tcp = tcp.map(|known| HostCandidate { addr: SocketAddr::new(known.ip, media.tcp_port), tcp: true });
     udp.chain(tcp).collect()
+}
+
+/// Where each shard's UDP socket is, for each address that is told.
+fn media_sockets(config: &Config, addresses: &[Advertised], shards: u8) -> Vec<turn::MediaSocket> {
+    let media = &config.media;
+    let of = |index: u8| {
+        let bound = SocketAddr::new(media.listen_ip, media.udp_port.saturating_add(index.into()));
+        addresses.iter().map(move |known| turn::MediaSocket { told: known.udp(media.udp_port, index), bound })
+    };
+    (0..shards).flat_map(of).collect()
 }
 
 /// Hands each ICE-TCP connection to the shard that its first frame names.

@@ -87,6 +87,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("http.listen", format!("127.0.0.1:{}", args.port.unwrap_or(8080))),
         ("media.listen_ip", "127.0.0.1".to_owned()),
         ("media.advertise", "127.0.0.1".to_owned()),
+        ("turn.listen", "127.0.0.1:3478".to_owned()),
         ("media.shards", if args.single { "0" } else { "1" }.to_owned()),
         ("log.filter", "warn,weir=info,rtc_dtls=error,rtc_sctp=off".to_owned()),
     ] {
@@ -101,7 +102,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("http.listen", config.http.listen.ip()),
         ("admin.listen", config.admin.listen.ip()),
         ("media.listen_ip", config.media.listen_ip),
-    ] {
+    ]
+    .into_iter()
+    .chain(config.turn.listen.iter().chain(&config.turn.tls_listen).map(|addr| ("turn.listen", addr.ip())))
+    {
         anyhow::ensure!(
             ip.is_loopback(),
             "{key} is {ip}, but `weir dev` lets everybody in and so stays on loopback; use `weir serve` to be reached from outside"

@@ -54,6 +54,19 @@ impl Taken {
             config.media.tcp_port = self.tcp(from(config.media.tcp_port));
         }
         self.tcp.insert(config.media.tcp_port);
+        if chosen("turn.listen") || further {
+            for listen in &mut config.turn.listen {
+                // Both kinds of one number, as members are told one.
+                let both = |port: u16| {
+                    !self.tcp.contains(&port) && !self.udp.contains(&port) && tcp_is_free(port) && udp_is_free(port)
+                };
+                listen.set_port(free_from(from(listen.port()), both));
+            }
+        }
+        for listen in &config.turn.listen {
+            self.tcp.insert(listen.port());
+            self.udp.insert(listen.port());
+        }
     }
 
     /// A further TCP port from `wanted` up.

@@ -58,6 +58,10 @@ fn ports(config: &Config, running: bool) -> Vec<Finding> {
     let range = if first == last { first.to_string() } else { format!("{first} to {last}") };
     let free = format!("{range} on {} are free, one for each shard; the firewall must let them in", media.listen_ip);
     findings.push(taken.unwrap_or_else(|| Finding::ok("udp ports", free)));
+    findings.extend(turn(config).into_iter().map(|(addr, kind, key, bound)| match bound {
+        Ok(()) => Finding::ok("turn ports", format!("{kind} {addr} is free; the firewall must let it in")),
+        Err(why) => not_bound("turn ports", addr, kind, why, "a node does not start", key),
+    }));
     let tcp = (media.tcp_port != 0).then_some(SocketAddr::new(media.listen_ip, media.tcp_port));
     for (check, addr, breaks, key) in [
         ("ice-tcp port", tcp, "members behind firewalls without UDP cannot join", "media.tcp_port"),
@@ -73,6 +77,15 @@ fn ports(config: &Config, running: bool) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Where clients of the STUN and TURN server are heard, and whether that can be bound.
+fn turn(config: &Config) -> Vec<(SocketAddr, &'static str, &'static str, io::Result<()>)> {
+    let turn = &config.turn;
+    let udp = turn.listen.iter().map(|addr| (*addr, "UDP", "turn.listen", can_bind_udp(*addr)));
+    let tcp = turn.listen.iter().map(|addr| (*addr, "TCP", "turn.listen", can_bind_tcp(*addr)));
+    let tls = turn.tls_listen.iter().map(|addr| (*addr, "TCP", "turn.tls_listen", can_bind_tcp(*addr)));
+    udp.chain(tcp).chain(tls).collect()
 }
 
 fn not_bound(check: &'static str, addr: SocketAddr, kind: &str, why: &io::Error, breaks: &str, key: &str) -> Finding {

@@ -13,7 +13,7 @@ use super::whip::HttpSession;
 use super::{Conn, ConnId, Door, Hub, Output, Refusal};
 use crate::edge::media::Command;
 use crate::edge::message::{
-    Edge, ErrorCode, LeaveAction, LeaveReason, Limits, Options, Resume, ServerFrame, ServerMessage, You,
+    Edge, ErrorCode, IceServer, LeaveAction, LeaveReason, Limits, Options, Resume, ServerFrame, ServerMessage, You,
 };
 use crate::edge::negotiate::Negotiator;
 use crate::edge::token::{self, Access, MAX_JOIN_TTL};
@@ -222,7 +222,7 @@ impl Hub {
             },
             peers,
             chat,
-            ice_servers: self.config.ice_servers.clone(),
+            ice_servers: self.ice_servers(member),
             edge: Edge { id: self.config.node.clone(), region: self.config.region.clone() },
             edges: self.edges.to_vec(),
             ping_ms: millis(limits.ping),
@@ -243,6 +243,11 @@ impl Hub {
         if !speakers.is_empty() {
             member.tell_passing(ServerMessage::Speakers { speakers }, &mut self.out);
         }
+    }
+
+    /// With credentials of the member's own.
+    pub(super) fn ice_servers(&self, member: &Member) -> Vec<IceServer> {
+        self.config.ice_servers.for_user(member.access.identity.as_str(), self.unix_ms() / 1000)
     }
 
     /// Gives a session its new socket, if the secret is right and the session is still held.
@@ -271,7 +276,7 @@ impl Hub {
 
         match missed {
             Some(frames) => {
-                let ice_servers = self.config.ice_servers.clone();
+                let ice_servers = self.members.get(&id).map(|member| self.ice_servers(member)).unwrap_or_default();
                 self.send(conn, ServerMessage::Resumed { secret, ice_servers });
                 self.out.extend(frames.into_iter().map(|frame| Output::Send { conn, frame }));
                 self.retell_speakers(id);

@@ -43,8 +43,9 @@ use rustc_hash::FxHashMap;
 pub use limits::Limits;
 pub use snapshot::{Counters, MemberSnapshot, RoomSnapshot, Snapshot};
 
+use super::ice_servers::IceServers;
 use super::media::{Command, Event};
-use super::message::{ClientFrame, EdgeAddress, ErrorCode, IceServer, LeaveAction, LeaveReason, ServerFrame, ServerMessage};
+use super::message::{ClientFrame, EdgeAddress, ErrorCode, LeaveAction, LeaveReason, ServerFrame, ServerMessage};
 use super::negotiate::MediaEndpoint;
 use crate::config::Keys;
 use crate::id::{MemberId, NodeId, RegionId, RoomId, ShardId, TrackId};
@@ -71,7 +72,7 @@ pub struct Config {
     pub cascade: Option<ShardId>,
     /// How long members have to move elsewhere when this node is drained.
     pub drain: Duration,
-    pub ice_servers: Vec<IceServer>,
+    pub ice_servers: IceServers,
     pub limits: Limits,
 }
 

@@ -122,7 +122,8 @@ impl Hub {
         let settled = http.and_then(|http| Some((http.settled.as_ref()?.0.clone(), http.tag().to_owned())));
         let internal = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the session ended as it began");
         let (answer, tag) = settled.ok_or_else(internal)?;
-        Ok(Outcome::Opened { session: sid, answer, tag, ice_servers: self.config.ice_servers.clone() })
+        let ice_servers = self.members.get(&id).map(|member| self.ice_servers(member)).unwrap_or_default();
+        Ok(Outcome::Opened { session: sid, answer, tag, ice_servers })
     }
 
     /// Checks the token and what it grants.

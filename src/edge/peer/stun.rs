@@ -1,28 +1,18 @@
-//! The part of STUN (RFC 8489) that ICE-lite needs: reading binding requests from anyone and writing their answers. Owns the
-//! bytes; `ice` decides what they mean. Nothing here allocates before a request proved that it knows the password.
+//! The part of STUN (RFC 8489) that ICE-lite needs: reading binding requests from anyone and writing their answers. Owns which
+//! attributes count; `crate::stun` knows the bytes, `ice` decides what they mean. Nothing here allocates before a request proved
+//! that it knows the password.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ring::hmac;
 
-/// Bytes before the attributes.
-const HEADER: usize = 20;
-const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-const FINGERPRINT_XOR: u32 = 0x5354_554e;
+use crate::stun::{
+    Attributes, BINDING_ERROR, BINDING_INDICATION, BINDING_REQUEST, BINDING_SUCCESS, FINGERPRINT, MESSAGE_INTEGRITY,
+    Transaction, UNKNOWN_ATTRIBUTES, USERNAME, Writer, XOR_MAPPED_ADDRESS, is_fingerprint, is_signed, kind_of, transaction_of,
+};
 
-const BINDING_REQUEST: u16 = 0x0001;
-const BINDING_INDICATION: u16 = 0x0011;
-const BINDING_SUCCESS: u16 = 0x0101;
-const BINDING_ERROR: u16 = 0x0111;
-
-const USERNAME: u16 = 0x0006;
-const MESSAGE_INTEGRITY: u16 = 0x0008;
-const ERROR_CODE: u16 = 0x0009;
-const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
-const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const PRIORITY: u16 = 0x0024;
 const USE_CANDIDATE: u16 = 0x0025;
-const FINGERPRINT: u16 = 0x8028;
 const ICE_CONTROLLED: u16 = 0x8029;
 
 /// A STUN message that ICE-lite has an opinion about.
@@ -37,7 +27,7 @@ pub enum Message<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct BindingRequest<'a> {
     datagram: &'a [u8],
-    transaction: [u8; 12],
+    transaction: Transaction,
     /// `USERNAME`: the receiver's ufrag, a colon, the sender's.
     pub username: &'a str,
     pub use_candidate: bool,
@@ -65,12 +55,8 @@ pub fn parse(datagram: &[u8]) -> Option<Message<'_>> {
     for (at, attribute, value) in &mut attributes {
         match attribute {
             // It is the last, and covers everything before it (RFC 8489 §14.7).
-            FINGERPRINT => {
-                let sent = u32::from_be_bytes(value.try_into().ok()?);
-                if at + 8 != datagram.len() || crc32(datagram.get(..at)?) ^ FINGERPRINT_XOR != sent {
-                    return None;
-                }
-            }
+            FINGERPRINT if !is_fingerprint(datagram, at, value) => return None,
+            FINGERPRINT => {}
             // What follows MESSAGE-INTEGRITY is not authenticated and must be ignored (RFC 8489 §14.5).
             _ if integrity.is_some() => {}
             MESSAGE_INTEGRITY => integrity = Some((at, <[u8; 20]>::try_from(value).ok()?)),
@@ -88,7 +74,7 @@ pub fn parse(datagram: &[u8]) -> Option<Message<'_>> {
     let (integrity_at, integrity) = integrity?;
     Some(Message::Request(BindingRequest {
         datagram,
-        transaction: datagram.get(8..HEADER)?.try_into().ok()?,
+        transaction: transaction_of(datagram)?,
         username: username?,
         use_candidate,
         sender_is_controlled,
@@ -116,14 +102,14 @@ impl BindingRequest<'_> {
     /// Whether the sender knew the password: the HMAC runs over the message as if it ended after this attribute.
     pub fn is_from_owner_of(&self, key: &Key) -> bool {
         let Some(covered) = self.datagram.get(..self.integrity_at) else { return false };
-        key.verify(covered, &self.integrity)
+        is_signed(&key.0, covered, &self.integrity)
     }
 
     /// The answer that validates the path: where we saw the request come from.
     pub fn success(&self, key: &Key, source: SocketAddr) -> Vec<u8> {
         let mut answer = Writer::new(BINDING_SUCCESS, &self.transaction);
-        answer.xor_mapped_address(source, &self.transaction);
-        answer.finish(key)
+        answer.xor_address(XOR_MAPPED_ADDRESS, source);
+        finish(answer, key)
     }
 
     /// RFC 8445 §7.3.1.1: both believe to be controlled; an ICE-lite agent never is controlling, so the other must change.
@@ -138,14 +124,18 @@ impl BindingRequest<'_> {
 
     fn error(&self, key: &Key, code: u16, reason: &str, unknown: Option<u16>) -> Vec<u8> {
         let mut answer = Writer::new(BINDING_ERROR, &self.transaction);
-        let mut value = vec![0, 0, (code / 100) as u8, (code % 100) as u8];
-        value.extend_from_slice(reason.as_bytes());
-        answer.attribute(ERROR_CODE, &value);
+        answer.error(code, reason);
         if let Some(attribute) = unknown {
             answer.attribute(UNKNOWN_ATTRIBUTES, &attribute.to_be_bytes());
         }
-        answer.finish(key)
+        finish(answer, key)
     }
+}
+
+fn finish(mut answer: Writer, key: &Key) -> Vec<u8> {
+    answer.integrity(MESSAGE_INTEGRITY, &key.0);
+    answer.fingerprint();
+    answer.finish()
 }
 
 /// An ICE password, ready to sign and verify (short-term credentials, RFC 8489 §9.1).
@@ -156,135 +146,6 @@ impl Key {
     pub fn new(password: &str) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes()))
     }
-
-    fn verify(&self, covered: &[u8], integrity: &[u8; 20]) -> bool {
-        let signed = self.sign(covered);
-        let difference = signed.iter().zip(integrity).fold(0, |sum, (a, b)| sum | (a ^ b));
-        std::hint::black_box(difference) == 0
-    }
-
-    /// Signs a message up to its MESSAGE-INTEGRITY, its length read as if that attribute were the last.
-    fn sign(&self, covered: &[u8]) -> [u8; 20] {
-        let mut context = hmac::Context::with_key(&self.0);
-        let length = (covered.len() + 24).saturating_sub(HEADER) as u16;
-        context.update(covered.get(..2).unwrap_or_default());
-        context.update(&length.to_be_bytes());
-        context.update(covered.get(4..).unwrap_or_default());
-        let mut integrity = [0; 20];
-        for (to, from) in integrity.iter_mut().zip(context.sign().as_ref()) {
-            *to = *from;
-        }
-        integrity
-    }
-}
-
-/// The message type, if this is a STUN message whose length is that of the datagram.
-fn kind_of(datagram: &[u8]) -> Option<u16> {
-    let header: &[u8; HEADER] = datagram.first_chunk()?;
-    let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    let sound = header[4..8] == MAGIC && length.is_multiple_of(4) && datagram.len() == HEADER + length;
-    sound.then(|| u16::from_be_bytes([header[0], header[1]]))
-}
-
-/// Walks the attributes as (offset, type, value).
-struct Attributes<'a> {
-    datagram: &'a [u8],
-    at: usize,
-    /// An attribute claimed more than there is.
-    damaged: bool,
-}
-
-impl<'a> Attributes<'a> {
-    fn of(datagram: &'a [u8]) -> Self {
-        Self { datagram, at: HEADER, damaged: false }
-    }
-}
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (usize, u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let at = self.at;
-        let rest = self.datagram.get(at..).filter(|rest| !rest.is_empty())?;
-        self.damaged = true;
-        let head: &[u8; 4] = rest.first_chunk()?;
-        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        let value = rest.get(4..4 + length)?;
-        let padded = 4 + length.next_multiple_of(4);
-        if rest.len() < padded {
-            return None;
-        }
-        self.damaged = false;
-        self.at = at + padded;
-        Some((at, u16::from_be_bytes([head[0], head[1]]), value))
-    }
-}
-
-/// Builds an answer.
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn new(kind: u16, transaction: &[u8; 12]) -> Self {
-        let mut message = Vec::with_capacity(96);
-        message.extend_from_slice(&kind.to_be_bytes());
-        message.extend_from_slice(&[0, 0]);
-        message.extend_from_slice(&MAGIC);
-        message.extend_from_slice(transaction);
-        Self(message)
-    }
-
-    fn attribute(&mut self, attribute: u16, value: &[u8]) {
-        self.0.extend_from_slice(&attribute.to_be_bytes());
-        self.0.extend_from_slice(&(value.len() as u16).to_be_bytes());
-        self.0.extend_from_slice(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-        self.set_length(0);
-    }
-
-    /// RFC 8489 §14.2.
-    fn xor_mapped_address(&mut self, address: SocketAddr, transaction: &[u8; 12]) {
-        let mask = MAGIC.iter().chain(transaction);
-        let port = address.port() ^ u16::from_be_bytes([MAGIC[0], MAGIC[1]]);
-        // A v4 peer on a dual-stack socket must see its v4 address.
-        let (family, mut value) = match address.ip().to_canonical() {
-            IpAddr::V4(ip) => (1, ip.octets().to_vec()),
-            IpAddr::V6(ip) => (2, ip.octets().to_vec()),
-        };
-        value.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
-        let mut attribute = vec![0, family];
-        attribute.extend_from_slice(&port.to_be_bytes());
-        attribute.append(&mut value);
-        self.attribute(XOR_MAPPED_ADDRESS, &attribute);
-    }
-
-    fn finish(mut self, key: &Key) -> Vec<u8> {
-        let integrity = key.sign(&self.0);
-        self.attribute(MESSAGE_INTEGRITY, &integrity);
-        self.set_length(8);
-        let fingerprint = crc32(&self.0) ^ FINGERPRINT_XOR;
-        self.attribute(FINGERPRINT, &fingerprint.to_be_bytes());
-        self.0
-    }
-
-    /// Writes the header's length as if `more` bytes followed.
-    fn set_length(&mut self, more: usize) {
-        let length = (self.0.len() + more - HEADER) as u16;
-        if let Some(field) = self.0.get_mut(2..4) {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
-    }
-}
-
-/// CRC-32 of ISO 3309, as FINGERPRINT wants it. Bit by bit: some hundred bytes a few times a second.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    !crc
 }
 
 #[cfg(test)]
@@ -292,6 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stun::{ERROR_CODE, HEADER};
 
     /// RFC 5769 §2.1, with its password and padding.
     const SAMPLE: &[u8] = b"\x00\x01\x00\x58\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\

@@ -29,8 +29,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub use hub_task::HubHandle;
 
 use super::hub::{self, ConnId, Limits};
+use super::ice_servers::IceServers;
 use super::media::{Command, Event};
-use super::message::{EdgeAddress, IceServer, SUBPROTOCOL};
+use super::message::{EdgeAddress, SUBPROTOCOL};
 use super::negotiate::MediaEndpoint;
 use super::token::{self, Claims, MAX_JOIN_TTL};
 use crate::config::{Config, Keys};
@@ -60,7 +61,7 @@ pub struct SignalConfig {
     pub cascade: Option<ShardId>,
     /// How long members have to move elsewhere when the node is drained.
     pub drain: Duration,
-    pub ice_servers: Vec<IceServer>,
+    pub ice_servers: IceServers,
     pub limits: Limits,
     /// Hands out tokens to whoever asks, signed with this API key. Only for development on one machine.
     pub dev_key: Option<String>,
@@ -97,7 +98,7 @@ impl SignalConfig {
             endpoints,
             cascade: None,
             drain: millis(config.node.drain_ms),
-            ice_servers: Vec::new(),
+            ice_servers: IceServers::default(),
             limits,
             dev_key,
         }
@@ -121,6 +122,7 @@ pub fn start(
         node: config.node.clone(),
         region: config.region.clone(),
         keys: config.keys.clone(),
+        max_token_ttl: config.max_token_ttl,
         dev_key: config.dev_key,
         origins: config.origins.into_iter().collect(),
         ice_servers: config.ice_servers.clone(),
@@ -151,9 +153,10 @@ struct Edge {
     node: NodeId,
     region: RegionId,
     keys: Keys,
+    max_token_ttl: Duration,
     dev_key: Option<String>,
     origins: BTreeSet<String>,
-    ice_servers: Vec<IceServer>,
+    ice_servers: IceServers,
     limits: Limits,
     next_conn: AtomicU64,
     /// One permit per open WebSocket.
@@ -196,9 +199,30 @@ async fn open(State(edge): State<Arc<Edge>>, headers: HeaderMap, upgrade: WebSoc
     })
 }
 
-/// The servers a client needs to reach media, before it has joined.
-async fn ice(State(edge): State<Arc<Edge>>) -> Response {
-    Json(json!({ "ice_servers": edge.ice_servers })).into_response()
+/// The servers a client may need to reach media or another client, before it has joined. Credentials are for who has a token to
+/// join with.
+async fn ice(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
+    let servers = match headers.get(header::AUTHORIZATION) {
+        None => edge.ice_servers.for_anybody(),
+        Some(bearer) => {
+            let unix = hub_task::unix_ms() / 1000;
+            let jwt = bearer
+                .to_str()
+                .ok()
+                .and_then(|bearer| bearer.split_once(' '))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            let jwt = jwt.map(|(_, jwt)| jwt.trim()).unwrap_or_default();
+            match token::verify(&edge.keys, jwt, unix, edge.max_token_ttl) {
+                Ok(access) => edge.ice_servers.for_user(access.identity.as_str(), unix),
+                Err(error) => {
+                    return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], format!("{error}\n"))
+                        .into_response();
+                }
+            }
+        }
+    };
+    // Credentials are nobody else's.
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "ice_servers": servers }))).into_response()
 }
 
 /// The edges a client may choose from, this one first. One on its own does not know its URL.

@@ -46,7 +46,7 @@ async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
         endpoints: vec![Arc::new(MediaEndpoint { shard: ShardId(0), candidates: vec![], fingerprint })],
         cascade: None,
         drain: Duration::from_secs(3),
-        ice_servers: vec![],
+        ice_servers: IceServers::default(),
         limits: Limits::default(),
         dev_key: None,
     };
@@ -334,6 +334,41 @@ async fn development_tokens_are_for_this_machine_and_for_development() {
 
     let other = serve(|_| {}).await;
     assert!(other.http("POST", path, &host, body).await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn turn_credentials_are_for_who_has_a_token_and_stun_for_all() {
+    let server = serve(|config| {
+        config.ice_servers = IceServers {
+            stun: vec!["stun:192.0.2.1:3478".into()],
+            turn: vec!["turn:192.0.2.1:3478?transport=udp".into()],
+            credentials: Some((crate::turn::Issuer::new("secret"), Duration::from_secs(60))),
+        };
+    })
+    .await;
+    let ask = async |bearer: &str| {
+        let request = format!("GET /v1/ice HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{bearer}\r\n");
+        let mut stream = TcpStream::connect(server.addr).await.expect("connects");
+        stream.write_all(request.as_bytes()).await.expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answers");
+        answer
+    };
+    let stranger = ask("").await;
+    assert!(stranger.contains("stun:192.0.2.1:3478") && !stranger.contains("turn:"), "{stranger}");
+    assert!(stranger.to_ascii_lowercase().contains("cache-control: no-store"));
+    let member = ask(&format!("authorization: Bearer {}\r\n", token("room", "ada"))).await;
+    assert!(member.contains("turn:192.0.2.1:3478?transport=udp") && member.contains(":ada\""), "{member}");
+    for bad in ["Bearer x", "Bearer", "Basic eDp5", "Bearer "] {
+        let refused = ask(&format!("authorization: {bad}\r\n")).await;
+        assert!(refused.starts_with("HTTP/1.1 401") && !refused.contains("turn:"), "{bad}: {refused}");
+    }
+    // The room protocol hands them out by itself.
+    let mut socket = server.connect().await;
+    say(&mut socket, &json!({ "t": "hello", "token": token("room", "ada") }).to_string()).await;
+    let welcome = hear(&mut socket).await;
+    let name = welcome["ice_servers"][1]["username"].as_str().expect("a name");
+    assert!(name.ends_with(":ada"), "{welcome}");
 }
 
 #[tokio::test]

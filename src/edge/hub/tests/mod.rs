@@ -97,7 +97,7 @@ impl World {
             endpoints: (0..shards).map(endpoint).collect(),
             cascade,
             drain: Duration::from_secs(3),
-            ice_servers: Vec::new(),
+            ice_servers: IceServers::default(),
             limits,
         };
         let mut seed = [1; 32];
