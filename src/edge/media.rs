@@ -36,6 +36,11 @@ pub enum Command {
     RemoveTrack {
         track: TrackId,
     },
+    /// Whether a member here is shown whoever speaks in a room, and all its microphones must be listened to for that.
+    Follow {
+        room: RoomId,
+        on: bool,
+    },
     Mute {
         track: TrackId,
         muted: bool,

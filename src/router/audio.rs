@@ -204,9 +204,10 @@ impl Router {
 
     /// Whether a microphone is wanted although nobody is bound to it: who speaks next is to be heard without being asked for.
     pub(super) fn is_listened_for(&self, track: &Track) -> bool {
-        let room = track.voice.room.as_ref().and_then(|room| self.rooms.get(room));
+        let Some(name) = &track.voice.room else { return false };
+        let many = self.rooms.get(name).is_some_and(|room| room.listened && room.tracks.len() > room.here.most());
         let silent = track.muted && !matches!(track.upstream, Upstream::Peer(_));
-        room.is_some_and(|room| room.listened && room.tracks.len() > room.here.most()) && !silent
+        (many || self.followed.contains(name)) && !silent
     }
 
     /// Takes in a packet that the history has already; says where it goes. What passes a gate that it opens has gone out then.

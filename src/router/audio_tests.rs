@@ -363,6 +363,25 @@ fn who_is_muted_loses_its_place_and_whoever_leaves_makes_the_room_small_again() 
 }
 
 #[test]
+fn who_follows_the_speaker_with_one_slot_learns_of_the_others() {
+    let mut scene = Scene::new(3, false);
+    let follow = |on| Input::Follow { room: RoomId::new("r"), on };
+    for (on, expected) in [(false, vec![1]), (true, vec![1, 2, 3]), (false, vec![1])] {
+        scene.input(FAR, follow(on));
+        for slot in 0..SLOTS {
+            scene.bind(FAR, slot, (slot == 0).then_some(TrackId(1)));
+        }
+        // What is no longer wanted ends after a while.
+        scene.run(8_000);
+        scene.crossed.clear();
+        scene.told[FAR].clear();
+        scene.talk(3, 1_200);
+        assert_eq!(scene.crossed.keys().map(|track| track.0).collect::<Vec<_>>(), expected, "{on}");
+        assert_eq!(scene.told[FAR].contains_key(&TrackId(3)), on);
+    }
+}
+
+#[test]
 fn without_a_listener_no_microphone_is_asked_for() {
     let mut scene = Scene::new(10, false);
     for slot in 0..SLOTS {

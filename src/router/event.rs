@@ -65,6 +65,11 @@ pub enum Input {
         track: TrackId,
         room: RoomId,
     },
+    /// Whether somebody here is shown whoever speaks in a room: then all its microphones are wanted, bound or not.
+    Follow {
+        room: RoomId,
+        on: bool,
+    },
     TrackRemoved {
         track: TrackId,
     },

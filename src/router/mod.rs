@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::id::{RoomId, Slot, TrackId};
 use crate::policy::layers::Budget;
@@ -71,6 +71,8 @@ pub struct Router {
     choice: Choice,
     /// The microphones of each room, where there is a choice.
     rooms: FxHashMap<RoomId, Microphones>,
+    /// Rooms whose speaker somebody here follows.
+    followed: FxHashSet<RoomId>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Router {
             loud: false,
             choice: Choice { loudest: 0, ingress: Ingress::Peers },
             rooms: FxHashMap::default(),
+            followed: FxHashSet::default(),
         }
     }
 
@@ -123,6 +126,9 @@ impl Router {
                 }
             }
             Input::Microphone { track, room } => self.microphone(now, track, room, out),
+            // The next review asks for them.
+            Input::Follow { room, on: true } => drop(self.followed.insert(room)),
+            Input::Follow { room, on: false } => drop(self.followed.remove(&room)),
             Input::TrackRemoved { track } => self.track_removed(now, track, out),
             Input::Muted { track, muted } => self.muted(now, track, muted, out),
             Input::Bind { peer, slot, track } => self.bind(now, peer, slot, track, out),

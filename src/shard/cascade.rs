@@ -394,6 +394,7 @@ impl Cascade {
             }
             // Members are none of its business.
             Command::AddPeer { .. }
+            | Command::Follow { .. }
             | Command::Configure { .. }
             | Command::RemovePeer { .. }
             | Command::Bind { .. }

@@ -419,6 +419,7 @@ impl Shard {
                 }
             }
             Command::AddTrack { track } => self.add_track(now, track),
+            Command::Follow { room, on } => self.route(now, Input::Follow { room, on }),
             Command::RemoveTrack { track } => self.route(now, Input::TrackRemoved { track }),
             Command::Mute { track, muted } => self.route(now, Input::Muted { track, muted }),
             Command::Bind { member, slot, track } => self.for_peer(now, member, |peer| Input::Bind { peer, slot, track }),

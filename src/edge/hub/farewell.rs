@@ -159,6 +159,9 @@ impl Hub {
         if !media_gone {
             self.command(shard, Command::RemovePeer { member: member.id });
         }
+        if member.follows_speaker() {
+            self.follow_no_more(&member.room, shard);
+        }
         let Some(room) = self.rooms.get_mut(&member.room) else { return };
         let Some(count) = room.shards.get_mut(&shard) else { return };
         *count = count.saturating_sub(1);

@@ -8,8 +8,8 @@ use super::member::Member;
 use super::room::{Room, RoomTrack};
 use super::slots::{Change, Wanted};
 use super::timers::Wake;
-use crate::edge::media::ViewItem;
-use crate::id::{Identity, MemberId, RoomId, TrackId};
+use crate::edge::media::{Command, ViewItem};
+use crate::id::{Identity, MemberId, RoomId, ShardId, TrackId};
 use crate::rtp::{Kind, Source};
 use crate::units::PixelHeight;
 
@@ -121,6 +121,14 @@ impl Hub {
         Some(changes)
     }
 
+    /// One who followed a room's speaker is gone from a shard; if it was the last, microphones need no more listening to.
+    pub(super) fn follow_no_more(&mut self, room: &RoomId, shard: ShardId) {
+        let follows = |id: &MemberId| self.members.get(id).is_some_and(|other| other.shard == shard && other.follows_speaker());
+        if !self.rooms.get(room).is_some_and(|room| room.members.iter().any(follows)) {
+            self.command(shard, Command::Follow { room: room.clone(), on: false });
+        }
+    }
+
     /// Somebody else is the dominant speaker: those who follow turn to it.
     pub(super) fn turn_viewers(&mut self, room: &RoomId) {
         let Some(room) = self.rooms.get(room) else { return };
@@ -135,8 +143,7 @@ impl Hub {
 impl Member {
     /// Whether it is shown whoever speaks.
     pub(super) fn follows_speaker(&self) -> bool {
-        let viewer = self.http.as_ref().and_then(|http| http.viewer.as_ref());
-        viewer.is_some_and(Viewer::follows_speaker)
+        self.http.as_ref().is_some_and(|http| http.follows_speaker())
     }
 
     /// What a viewer has on its screen: what its slots carry, as large as there is; the first matters most.

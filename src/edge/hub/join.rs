@@ -136,6 +136,9 @@ impl Hub {
             *load += 1;
         }
         self.command(shard, Command::AddPeer { member: id, room: access.room.clone() });
+        if http.as_ref().is_some_and(|http| http.follows_speaker()) {
+            self.command(shard, Command::Follow { room: access.room.clone(), on: true });
+        }
         for track in known {
             self.command(shard, Command::AddTrack { track });
         }

@@ -41,6 +41,11 @@ impl HttpSession {
         self.protocol == Protocol::Whip
     }
 
+    /// Whether it is shown whoever speaks.
+    pub(super) fn follows_speaker(&self) -> bool {
+        self.viewer.as_ref().is_some_and(Viewer::follows_speaker)
+    }
+
     /// An offer was answered.
     pub(super) fn settled(&mut self, found: &Negotiated) {
         self.settled = Some((found.answer.clone(), found.plan.clone()));

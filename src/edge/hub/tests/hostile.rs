@@ -7,6 +7,9 @@ use crate::edge::hub::quality::measured;
 use crate::edge::hub::speakers::talking;
 use crate::edge::media::{CloseReason, Quality, StreamState};
 use crate::edge::message::{AdminOp, ViewItem};
+use crate::edge::sdp::Fragment;
+use crate::edge::whip;
+use crate::id::Identity;
 use crate::policy::quality::Path;
 use crate::rtp::{Layer, LayerSet};
 
@@ -83,6 +86,7 @@ enum Step {
     Offer { who: u8, tracks: u8, audio: u8, video: u8 },
     Say { who: u8, what: u8, target: u8, flag: bool },
     Media { who: u8, what: u8, value: u8 },
+    Http { who: u8, what: u8, audio: u8, video: u8 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -95,7 +99,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop_oneof![0u16..300, 0u16..20_000].prop_map(Step::Pass),
         5 => (small.clone(), 0u8..16, 0u8..5, 0u8..5).prop_map(|(who, tracks, audio, video)| Step::Offer { who, tracks, audio, video }),
         5 => (small.clone(), any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(who, what, target, flag)| Step::Say { who, what, target, flag }),
-        4 => (small, any::<u8>(), any::<u8>()).prop_map(|(who, what, value)| Step::Media { who, what, value }),
+        4 => (small.clone(), any::<u8>(), any::<u8>()).prop_map(|(who, what, value)| Step::Media { who, what, value }),
+        3 => (small, any::<u8>(), 0u8..3, 0u8..3).prop_map(|(who, what, audio, video)| Step::Http { who, what, audio, video }),
     ]
 }
 
@@ -185,6 +190,41 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                 },
             );
         }
+        Step::Http { who, what, audio, video } => {
+            let sessions: Vec<(String, &Member)> = world.http_sessions();
+            let found = sessions.get(usize::from(who) % sessions.len().max(1));
+            let (room, token, session, watches) = match found {
+                Some((sid, member)) if what % 4 > 1 => {
+                    let exp = UNIX_MS / 1000 + world.seconds() as u64 + 300;
+                    let claims = Claims { exp, ..member.access.claims.clone() };
+                    (
+                        member.room.clone(),
+                        signed(&claims),
+                        sid.clone(),
+                        !member.http.as_ref().is_some_and(|http| http.publishes()),
+                    )
+                }
+                _ => {
+                    let room = format!("room-{}", who % 2);
+                    let token = signed(&claims(&room, &format!("id-{}", who % 6)));
+                    (RoomId::new(room), token, String::new(), what % 4 == 1)
+                }
+            };
+            let protocol = if watches { whip::Protocol::Whep } else { whip::Protocol::Whip };
+            let lines = [(Kind::Audio, audio), (Kind::Video, video)];
+            let lines = lines.iter().flat_map(|(kind, count)| std::iter::repeat_n((*kind, !watches), (*count).into()));
+            let query = whip::Query { member: (what > 127).then(|| Identity::new(format!("id-{}", what % 6))), region: None };
+            let tags = whip::Tags::Any;
+            let act = match what % 4 {
+                2 => {
+                    let text = format!("a=ice-ufrag:u{what:03}\r\na=ice-pwd:{}\r\n", "p".repeat(22));
+                    whip::Act::Patch { session, tags, fragment: Fragment::parse(&text).expect("a fragment") }
+                }
+                3 => whip::Act::Close { session, tags },
+                _ => whip::Act::Open { offer: sdp(&lines.collect::<Vec<_>>()), query, client: "OBS".into() },
+            };
+            world.whip(whip::Ask { protocol, room, token, act });
+        }
         Step::Media { who, what, value } => {
             let member = pick(tabs, who).map_or(MemberId(1), |at| tabs[at].pid);
             let track = some_track(value);
@@ -228,6 +268,10 @@ proptest! {
             if world.live.contains(&tab.conn) {
                 world.cut(tab);
             }
+        }
+        let watching: Vec<MemberId> = world.http_sessions().into_iter().map(|(_, member)| member.id).collect();
+        for member in watching {
+            world.media(Event::Closed { member, why: CloseReason::ConsentLost });
         }
         let open: Vec<ConnId> = world.live.iter().copied().collect();
         for conn in open {

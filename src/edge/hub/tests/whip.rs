@@ -53,7 +53,14 @@ fn fresh(ufrag: &str) -> Fragment {
 }
 
 impl World {
-    fn whip(&mut self, ask: Ask) -> Outcome {
+    /// The sessions that were opened by HTTP, in an order that is the same each time.
+    pub(super) fn http_sessions(&self) -> Vec<(String, &Member)> {
+        let sessions: BTreeMap<_, _> = self.hub.sessions.iter().collect();
+        let member = |(sid, id): (&String, &MemberId)| (sid.clone(), &self.hub.members[id]);
+        sessions.into_iter().map(member).filter(|(_, member)| member.link == Link::Http).collect()
+    }
+
+    pub(super) fn whip(&mut self, ask: Ask) -> Outcome {
         let mut out = Vec::new();
         let outcome = self.hub.whip(self.now, ask, &mut out);
         self.take(out);
@@ -397,6 +404,28 @@ fn the_first_slot_is_the_speakers_and_further_ones_are_for_others() {
         assert!(seen[1].is_some() && seen[3].is_some(), "{seen:?}");
         world.check();
     }
+}
+
+#[test]
+fn shards_with_a_follower_listen_to_all_microphones_until_the_last_is_gone() {
+    let mut world = World::new();
+    let told = |world: &mut World| {
+        let follow = |(_, command)| match command {
+            Command::Follow { on, .. } => Some(on),
+            _ => None,
+        };
+        world.commands().into_iter().filter_map(follow).collect::<Vec<_>>()
+    };
+    let fixed = world.watch("tv", Some("ada"), 1, 1);
+    assert!(told(&mut world).is_empty());
+    let (first, second) = (world.watch("tv", None, 1, 1), world.watch("tv", None, 0, 1));
+    assert_eq!(told(&mut world), [true, true]);
+    world.delete(&first);
+    world.delete(&fixed);
+    assert!(told(&mut world).is_empty());
+    world.delete(&second);
+    assert_eq!(told(&mut world), [false]);
+    world.check_empty();
 }
 
 #[test]
