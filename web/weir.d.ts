@@ -72,6 +72,8 @@ export interface RoomOptions {
   videoCodec?: VideoCodec;
   /** Send redundant audio where both sides can (default true): it survives loss and costs twice the audio rate. */
   red?: boolean;
+  /** Exchange media through the server's TURN relay alone (default false): for networks where nothing else works, and to try the relay. */
+  relayOnly?: boolean;
   /** Name and version of the application, for the server's log. */
   client?: string;
 }

@@ -188,3 +188,13 @@ fn the_relays_secret_is_never_printed() {
     assert!(!shown.contains("north") && !shown.contains("hush"));
     assert!(effective(&from_toml("").expect("sound")).contains("# secret: none"));
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_sound() {
+    let page = include_str!("../../docs/turn.md");
+    let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 5);
+    for example in examples {
+        from_toml(example).unwrap_or_else(|mistakes| panic!("{example}\n{mistakes}"));
+    }
+}

@@ -75,6 +75,7 @@ pub(super) fn start(
             Some((tls, bind_all(listen, "turn.tls_listen", "TCP", shell::bind_tcp)?))
         }
     };
+    tracing::info!(listen = ?turn.listen, tls_listen = ?turn.tls_listen, relayed = ?settings.external, "STUN and TURN");
     let handle = shell::start(Start {
         settings,
         udp: bind_all(&turn.listen, "turn.listen", "UDP", shell::bind_udp)?,

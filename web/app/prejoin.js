@@ -51,6 +51,7 @@ export function Prejoin({ name, again, onJoined, onHome }) {
   const devices = useDevices(`${camera.media?.id}${microphone.media?.id}`);
   const preview = useRef(/** @type {HTMLVideoElement | null} */ (null));
   const codec = new URLSearchParams(location.search).get("codec");
+  const relayOnly = new URLSearchParams(location.search).get("relay") === "only";
 
   useEffect(() => {
     if (preview.current) preview.current.srcObject = camera.media && new MediaStream([camera.media]);
@@ -75,6 +76,7 @@ export function Prejoin({ name, again, onJoined, onHome }) {
         token: () => joinToken(name, displayName),
         client: "weir-web/0.1.0",
         ...(codec && ["vp8", "vp9", "h264", "av1"].includes(codec) && { videoCodec: /** @type {any} */ (codec) }),
+        relayOnly,
       });
       await room.connect();
     } catch (fault) {

@@ -80,15 +80,17 @@ export class Media {
   /**
    * @param {object} setup
    * @param {RTCIceServer[]} setup.iceServers
+   * @param {boolean} setup.relayOnly
    * @param {import("../weir.js").VideoCodec} setup.videoCodec
    * @param {boolean} setup.red
    * @param {MediaHandlers} setup.on
    */
-  constructor({ iceServers, videoCodec, red, on }) {
+  constructor({ iceServers, relayOnly, videoCodec, red, on }) {
     this.#on = on;
     this.#codec = videoCodec;
     this.#red = red;
-    this.#pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
+    const iceTransportPolicy = relayOnly ? "relay" : "all";
+    this.#pc = new RTCPeerConnection({ iceServers, iceTransportPolicy, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
     this.#pc.onconnectionstatechange = () => on.onState(this.#pc.connectionState);
     this.#pc.oniceconnectionstatechange = () => this.#watchIce();
     this.data = this.#pc.createDataChannel("data");

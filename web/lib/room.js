@@ -394,6 +394,7 @@ export class Room extends EventTarget {
     handlers.sendOffer = (offer) => signal.request({ t: "offer", ...offer }, { resend: false });
     return new Media({
       iceServers: rtcServers(welcome.ice_servers),
+      relayOnly: this.#options.relayOnly ?? false,
       videoCodec: this.#options.videoCodec ?? "vp8",
       red: this.#options.red ?? true,
       on: handlers,
