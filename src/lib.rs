@@ -19,6 +19,7 @@
 //! | [`stun`], [`turn`] | STUN messages as bytes; the embedded STUN and TURN server |
 //! | [`shard`] | media threads: sockets, timers, pipes between them |
 //! | [`node`], [`admin`], [`web`] | a running node: assembly, the operator's listener, the embedded app |
+//! | [`load`] | a crowd of clients that publish and watch, for `weir load`, tests and benches |
 //! | [`cli`], [`config`] | the program and what it is told |
 //! | [`id`], [`units`], [`net`] | names and quantities; the host's addresses |
 //!
@@ -32,6 +33,7 @@ pub mod config;
 pub mod edge;
 pub mod id;
 pub mod impair;
+pub mod load;
 pub mod net;
 pub mod node;
 pub mod policy;

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["edge", "cascade"],
     &["shard", "sim"],
     &["admin", "web"],
-    &["node"],
+    &["load", "node"],
     &["cli"],
 ];
 
@@ -27,6 +27,13 @@ const IO: &[&str] = &[
     "config",
     "edge/signal",
     "impair/relay",
+    "load/drive",
+    "load/exchange",
+    "load/http",
+    "load/plan",
+    "load/server",
+    "load/signal",
+    "load/worker",
     "main",
     "net",
     "node",

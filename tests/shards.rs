@@ -166,6 +166,7 @@ const IDS: ExtensionIds = ExtensionIds {
     orientation: None,
     playout_delay: None,
     dependency: None,
+    capture_time: None,
     allow_mixed: false,
 };
 

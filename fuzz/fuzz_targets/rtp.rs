@@ -18,6 +18,7 @@ fuzz_target!(|data: &[u8]| {
         orientation: Some(7),
         playout_delay: Some(8),
         dependency: Some(if flags & 2 == 0 { 9 } else { 90 }),
+        capture_time: Some(10),
         allow_mixed: flags & 1 == 0,
     };
     let packet = Bytes::copy_from_slice(packet);
@@ -29,8 +30,8 @@ fuzz_target!(|data: &[u8]| {
     // Its own frame number again; a descriptor too short to have one is left out.
     let numbered = ext.dependency.clone().filter(|descriptor| descriptor.len() >= 3);
     let dependency_frame = numbered.as_ref().map(|descriptor| u16::from_be_bytes([descriptor[1], descriptor[2]]));
-    let Hop { mid, transport_cc, abs_send_time, .. } = hop;
-    let hop_out = HopOut { mid, transport_cc, abs_send_time, dependency_frame };
+    let Hop { mid, rid, repaired_rid, transport_cc, abs_send_time } = hop;
+    let hop_out = HopOut { mid, rid, repaired_rid, transport_cc, abs_send_time, dependency_frame };
     let mut buf = Vec::new();
     header::write(&mut buf, &out, &ids, &ext, &hop_out);
     buf.extend_from_slice(&payload);

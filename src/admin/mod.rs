@@ -7,7 +7,7 @@ mod dev;
 mod guard;
 mod link_metrics;
 mod metrics;
-mod process;
+pub(crate) mod process;
 mod rooms;
 #[cfg(test)]
 mod tests;

@@ -1,32 +1,37 @@
-//! What the kernel says of this process, from `/proc`; nothing on systems without it.
+//! What the kernel says of a process, from `/proc`; nothing on systems without it.
 
 use std::fs;
 
-/// Clock ticks per second in `/proc/self/stat`: the kernel's interface has fixed it at 100 (`USER_HZ`) on every platform we build for.
+/// Clock ticks per second in `/proc/…/stat`: the kernel's interface has fixed it at 100 (`USER_HZ`) on every platform we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One reading. What could not be read is absent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Process {
-    pub(super) resident_bytes: Option<u64>,
-    pub(super) cpu_seconds: Option<f64>,
-    pub(super) open_fds: Option<u64>,
-    pub(super) max_fds: Option<u64>,
-    pub(super) threads: Option<u64>,
+pub(crate) struct Process {
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) open_fds: Option<u64>,
+    pub(crate) max_fds: Option<u64>,
+    pub(crate) threads: Option<u64>,
 }
 
 impl Process {
-    /// Reads it now.
-    pub(super) fn read() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    /// Of this process, now.
+    pub(crate) fn read() -> Self {
+        Self::read_of("self")
+    }
+
+    /// Of the process with this id, now. The limit of files is this process's.
+    pub(crate) fn read_of(pid: &str) -> Self {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
             line.split_whitespace().next()?.parse::<u64>().ok()
         };
         Self {
             resident_bytes: field("VmRSS").map(|kib| kib * 1024),
-            cpu_seconds: fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds),
-            open_fds: fs::read_dir("/proc/self/fd").ok().and_then(|fds| u64::try_from(fds.count()).ok()),
+            cpu_seconds: fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().and_then(cpu_seconds),
+            open_fds: fs::read_dir(format!("/proc/{pid}/fd")).ok().and_then(|fds| u64::try_from(fds.count()).ok()),
             max_fds: nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
             threads: field("Threads"),
         }

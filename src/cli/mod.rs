@@ -7,6 +7,7 @@ mod doctor;
 mod drain;
 mod flags;
 mod impair;
+mod load;
 mod logging;
 mod run;
 mod serve;
@@ -32,7 +33,8 @@ Examples:
   weir token --generate-key             make an API key for a real deployment
   weir config check weir.toml           see whether a configuration is sound
   weir doctor --config weir.toml        see whether this machine can carry calls with it
-  weir serve --config weir.toml         run a node";
+  weir serve --config weir.toml         run a node
+  weir load --dev -m 20                 see what it bears";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -54,6 +56,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Relay UDP over a bad path: delay, loss, a bottleneck
     Impair(impair::Args),
+    /// Send a crowd to a server and measure how it fares
+    Load(Box<load::Args>),
 }
 
 /// Runs the command that the arguments name.
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Impair(args) => impair::run(args),
+        Command::Load(args) => load::run(*args),
     };
     done.unwrap_or_else(|why| {
         // The chain of causes, outermost first, without a backtrace: this is read by operators.

@@ -69,7 +69,7 @@ pub(super) fn until_stopped<N: Stoppable>(
 }
 
 /// Each connection is an open file, and many systems start processes with a soft limit of 1,024.
-fn raise_open_files() {
+pub(super) fn raise_open_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {

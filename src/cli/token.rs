@@ -120,7 +120,7 @@ fn minted(args: Args, auth: &Auth, unix: u64) -> anyhow::Result<String> {
 }
 
 /// The API key to sign with: the one named, or the only one.
-fn chosen(named: Option<String>, keys: &Keys) -> anyhow::Result<String> {
+pub(super) fn chosen(named: Option<String>, keys: &Keys) -> anyhow::Result<String> {
     let names: Vec<&str> = keys.iter().map(|(name, _)| name).collect();
     match (named, names.as_slice()) {
         (_, []) => anyhow::bail!("no API key is configured: name the file with --config, or make a key with --generate-key"),

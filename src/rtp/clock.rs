@@ -37,6 +37,11 @@ impl NtpTime {
         Self(self.0.wrapping_sub((time.as_secs() << 32) | fraction(time)))
     }
 
+    /// From `earlier` to this; nothing if it is later.
+    pub fn since_or_zero(self, earlier: Self) -> Duration {
+        duration(u64::try_from(self.since(earlier)).unwrap_or(0))
+    }
+
     /// From `earlier` to this, in units of 2^-32 s; negative if it is later.
     const fn since(self, earlier: Self) -> i64 {
         self.0.wrapping_sub(earlier.0) as i64

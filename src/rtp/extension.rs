@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::clock::NtpTime;
 use super::packet::{AudioLevel, Extensions};
 
 /// The profile field of a block of one-byte elements.
@@ -22,6 +23,7 @@ pub struct ExtensionIds {
     pub orientation: Option<u8>,
     pub playout_delay: Option<u8>,
     pub dependency: Option<u8>,
+    pub capture_time: Option<u8>,
     /// `a=extmap-allow-mixed` (RFC 8285 §6): two-byte headers may be sent.
     pub allow_mixed: bool,
 }
@@ -43,6 +45,9 @@ pub struct Hop<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HopOut<'a> {
     pub mid: Option<&'a [u8]>,
+    /// A publisher's: servers send one layer at a time and name none.
+    pub rid: Option<&'a [u8]>,
+    pub repaired_rid: Option<&'a [u8]>,
     pub transport_cc: Option<u16>,
     pub abs_send_time: Option<u32>,
     /// The dependency descriptor's new frame number. Without one the descriptor is left out: Chromium sends it beside VP8 and
@@ -129,6 +134,9 @@ pub(super) fn collect<'a>(elements: Elements<'a>, packet: &'a Bytes, ids: &Exten
             ext.orientation = data.first().copied();
         } else if id == ids.playout_delay {
             ext.playout_delay = data.first_chunk().copied();
+        } else if id == ids.capture_time {
+            // What may follow is the offset to the sender's clock, which ends with the sender.
+            ext.capture_time = data.first_chunk().map(|&bytes| NtpTime(u64::from_be_bytes(bytes)));
         } else if id == ids.dependency && data.len() >= 3 {
             ext.dependency = Some(packet.slice_ref(data));
         }
@@ -155,6 +163,12 @@ pub(super) fn write(buf: &mut Vec<u8>, ids: &ExtensionIds, ext: &Extensions, hop
     if let (Some(id), Some(mid)) = (ids.mid, hop.mid) {
         block.put(id, mid);
     }
+    if let (Some(id), Some(rid)) = (ids.rid, hop.rid) {
+        block.put(id, rid);
+    }
+    if let (Some(id), Some(rid)) = (ids.repaired_rid, hop.repaired_rid) {
+        block.put(id, rid);
+    }
     if let (Some(id), Some(level)) = (ids.audio_level, ext.audio_level) {
         block.put(id, &[u8::from(level.voice) << 7 | level.dbov & 0x7F]);
     }
@@ -163,6 +177,9 @@ pub(super) fn write(buf: &mut Vec<u8>, ids: &ExtensionIds, ext: &Extensions, hop
     }
     if let (Some(id), Some(delay)) = (ids.playout_delay, ext.playout_delay) {
         block.put(id, &delay);
+    }
+    if let (Some(id), Some(time)) = (ids.capture_time, ext.capture_time) {
+        block.put(id, &time.0.to_be_bytes());
     }
     if let (Some(id), Some(descriptor), Some(frame)) = (ids.dependency, &ext.dependency, hop.dependency_frame) {
         block.put_descriptor(id, descriptor, frame);
@@ -193,6 +210,9 @@ fn needs_two_byte(ids: &ExtensionIds, ext: &Extensions, hop: &HopOut<'_>) -> boo
         || big(ids.audio_level, ext.audio_level.is_some())
         || big(ids.orientation, ext.orientation.is_some())
         || big(ids.playout_delay, ext.playout_delay.is_some())
+        || big(ids.capture_time, ext.capture_time.is_some())
+        || big(ids.rid, hop.rid.is_some())
+        || big(ids.repaired_rid, hop.repaired_rid.is_some())
 }
 
 /// A block being written.

@@ -134,6 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rtp::clock::NtpTime;
     use crate::rtp::packet::AudioLevel;
 
     const IDS: ExtensionIds = ExtensionIds {
@@ -146,6 +147,7 @@ mod tests {
         orientation: Some(7),
         playout_delay: Some(8),
         dependency: Some(9),
+        capture_time: Some(14),
         allow_mixed: true,
     };
 
@@ -157,6 +159,7 @@ mod tests {
             orientation: Some(2),
             playout_delay: Some([1, 2, 3]),
             dependency: Some(Bytes::from_static(&[0xC0, 0x12, 0x34])),
+            capture_time: Some(NtpTime(0x1234_5678_9ABC_DEF0)),
         }
     }
 
@@ -170,8 +173,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let hop =
-            HopOut { mid: Some(b"17"), transport_cc: Some(500), abs_send_time: Some(0xABCDEF), dependency_frame: Some(0x1234) };
+        let hop = HopOut {
+            mid: Some(b"17"),
+            rid: Some(b"h"),
+            repaired_rid: Some(b"f"),
+            transport_cc: Some(500),
+            abs_send_time: Some(0xABCDEF),
+            dependency_frame: Some(0x1234),
+        };
         let packet = written(&IDS, &full(), &hop);
         let header = Header::parse(&packet).unwrap();
         assert_eq!((header.marker, header.pt, header.seq), (true, 111, 0xFFFE));
@@ -181,6 +190,7 @@ mod tests {
         let (ext, read) = header.extensions(&packet, &IDS);
         assert_eq!(ext, full());
         assert_eq!((read.mid, read.transport_cc, read.abs_send_time), (Some(&b"17"[..]), Some(500), Some(0xABCDEF)));
+        assert_eq!((read.rid, read.repaired_rid), (Some(&b"h"[..]), Some(&b"f"[..])));
     }
 
     #[test]
@@ -252,17 +262,18 @@ mod tests {
             level in prop::option::of((any::<bool>(), 0u8..128)),
             orientation: Option<u8>,
             playout_delay: Option<[u8; 3]>,
+            capture_time: Option<u64>,
             dependency in prop::option::of(prop::collection::vec(any::<u8>(), 3..60)),
             mid in prop::option::of("[a-z0-9]{1,16}"),
             transport_cc: Option<u16>,
             shift in 0u8..10,
         ) {
             let ids = ExtensionIds { mid: Some(9 + shift), dependency: Some(1), ..IDS };
-            let ids = ExtensionIds { repaired_rid: None, ..ids };
+            let ids = ExtensionIds { repaired_rid: None, capture_time: Some(3), ..ids };
             let ids = if shift == 0 { ExtensionIds { mid: Some(15), ..ids } } else { ids };
             let ext = Extensions {
                 audio_level: level.map(|(voice, dbov)| AudioLevel { voice, dbov }),
-                orientation, playout_delay, dependency: dependency.map(Bytes::from),
+                orientation, playout_delay, capture_time: capture_time.map(NtpTime), dependency: dependency.map(Bytes::from),
             };
             let mid = mid.as_ref().map(String::as_bytes);
             let dependency_frame = ext.dependency.as_ref().and_then(|bytes| Some(u16::from_be_bytes(*bytes.get(1..)?.first_chunk()?)));

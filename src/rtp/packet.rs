@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::clock::NtpTime;
 use super::codec::Codec;
 use super::descriptor;
 use super::header::Header;
@@ -50,6 +51,9 @@ pub struct Extensions {
     pub orientation: Option<u8>,
     /// Limits of the receiver's playout delay, the three bytes as they came.
     pub playout_delay: Option<[u8; 3]>,
+    /// When the frame was captured, by its publisher's clock (abs-capture-time). Without the offset that may follow it: that is to the
+    /// clock of the sender's reports, which are mapped to ours.
+    pub capture_time: Option<NtpTime>,
     /// AV1's dependency descriptor, whole.
     pub dependency: Option<Bytes>,
 }

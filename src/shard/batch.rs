@@ -1,68 +1,68 @@
 //! What waits to be sent to one peer: sealed packets, end to end in one buffer, and where each ends. Owns the grouping into
-//! runs that GSO can send in one call.
+//! runs that GSO can send in one call. Shards and `load` fill it.
 
 /// The largest payload of one segmented send: what fits a UDP datagram's length field.
 const MAX_BYTES: usize = 65_000;
 
 /// Packets for one destination, in order.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Batch {
     /// The buffer, to append one packet to; [`Batch::close`] ends it.
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Where the packet that is being appended starts.
-    pub(super) fn start(&self) -> usize {
+    pub fn start(&self) -> usize {
         self.ends.last().copied().unwrap_or(0)
     }
 
     /// Ends the packet that was appended. An empty one is no packet.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         if self.bytes.len() > self.start() {
             self.ends.push(self.bytes.len());
         }
     }
 
     /// Takes back what was appended since the last [`Batch::close`].
-    pub(super) fn abandon(&mut self) {
+    pub fn abandon(&mut self) {
         self.bytes.truncate(self.start());
     }
 
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
     /// How many packets wait.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// Bytes that wait.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.start()
     }
 
     /// The packets one by one.
-    pub(super) fn packets(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn packets(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().filter_map(move |&end| self.bytes.get(std::mem::replace(&mut start, end)..end))
     }
 
     /// Runs of packets that one segmented send can take: all of one size but the last, which may be shorter. Each run comes
     /// with the size of its segments.
-    pub(super) fn runs(&self, max_segments: usize) -> Runs<'_> {
+    pub fn runs(&self, max_segments: usize) -> Runs<'_> {
         Runs { batch: self, next: 0, start: 0, max_segments: max_segments.max(1) }
     }
 
     /// Empties it and keeps its memory, unless a rare burst made it large.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
         self.bytes.shrink_to(32 * 1024);
@@ -71,7 +71,7 @@ impl Batch {
 
 /// Iterator of [`Batch::runs`].
 #[derive(Debug)]
-pub(super) struct Runs<'a> {
+pub struct Runs<'a> {
     batch: &'a Batch,
     next: usize,
     start: usize,

@@ -3,16 +3,16 @@
 //! route, rewrite and seal into each peer's batch, then flush; timers in between.
 
 mod ask;
-mod batch;
+pub mod batch;
 pub mod cascade;
 mod events;
 mod peers;
 pub mod pipe;
 mod run;
-mod socket;
+pub mod socket;
 pub mod stats;
 pub mod tcp;
-mod timers;
+pub mod timers;
 
 pub use ask::{CASCADE_ASKS_DEPTH, CascadeAsk};
 pub use socket::SOCKET_BUFFER;

@@ -4,7 +4,8 @@
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+pub use quinn_udp::BATCH_SIZE;
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -24,7 +25,7 @@ pub(super) struct MediaSocket {
 
 /// Where a batch is read to. Apart from the socket, so that datagrams can be answered while the batch is walked.
 #[derive(Debug)]
-pub(super) struct ReadBuffers {
+pub struct ReadBuffers {
     buffers: Vec<Box<[u8]>>,
     meta: [RecvMeta; BATCH_SIZE],
 }
@@ -56,15 +57,8 @@ impl MediaSocket {
 
     /// Reads one batch. False when there is nothing to read.
     pub(super) fn receive(&self, batch: &mut ReadBuffers) -> bool {
-        let mut slices = batch.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
-        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-            std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-        let (state, socket, meta) = (&self.state, &self.socket, &mut batch.meta);
-        let read = socket.try_io(Interest::READABLE, || state.recv(socket.into(), &mut slices, meta));
-        let read = read.unwrap_or(0);
-        // What the system call did not fill is from an earlier one.
-        batch.meta.iter_mut().skip(read).for_each(|meta| meta.len = 0);
-        read > 0
+        let (state, socket) = (&self.state, &self.socket);
+        socket.try_io(Interest::READABLE, || batch.fill(state, socket.into())).is_ok_and(|read| read > 0)
     }
 
     /// The most segments one [`MediaSocket::send`] takes; 1 where the kernel has no GSO.
@@ -81,8 +75,20 @@ impl MediaSocket {
 }
 
 impl ReadBuffers {
+    /// Reads one batch from a socket that does not block: how many reads it took, of [`BATCH_SIZE`] at most.
+    pub fn fill(&mut self, state: &UdpSocketState, socket: UdpSockRef<'_>) -> io::Result<usize> {
+        let mut slices = self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer));
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+        let read = state.recv(socket, &mut slices, &mut self.meta);
+        // What the system call did not fill is from an earlier one.
+        let filled = *read.as_ref().unwrap_or(&0);
+        self.meta.iter_mut().skip(filled).for_each(|meta| meta.len = 0);
+        read
+    }
+
     /// The datagrams of the last batch, with their senders.
-    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
+    pub fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
         let filled =
             self.meta.iter().zip(&mut self.buffers).filter_map(|(meta, buffer)| Some((meta, buffer.get_mut(..meta.len)?)));
         filled.flat_map(|(meta, data)| data.chunks_mut(meta.stride.max(1)).map(move |datagram| (meta.addr, datagram)))

@@ -1,4 +1,4 @@
-//! When each peer of a shard wants to be woken. Owns an ordered queue with at most a few entries per peer, so that thousands
+//! When each peer of a shard wants to be woken, or each of whatever else many of live on one thread. Owns an ordered queue with at most a few entries per peer, so that thousands
 //! of idle peers cost nothing per packet.
 
 use std::cmp::Reverse;
@@ -8,14 +8,20 @@ use std::time::Instant;
 use crate::router::PeerKey;
 
 /// Deadlines of peers, soonest first. Entries that were overtaken are skipped when their time comes.
-#[derive(Debug, Default)]
-pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, PeerKey)>>,
+#[derive(Debug)]
+pub struct Timers<K = PeerKey> {
+    heap: BinaryHeap<Reverse<(Instant, K)>>,
 }
 
-impl Timers {
+impl<K: Ord> Default for Timers<K> {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new() }
+    }
+}
+
+impl<K: Ord> Timers<K> {
     /// Sees to it that `peer` comes up at `deadline`. `armed` is the peer's soonest entry, kept with the peer.
-    pub(super) fn arm(&mut self, peer: PeerKey, deadline: Option<Instant>, armed: &mut Option<Instant>) {
+    pub fn arm(&mut self, peer: K, deadline: Option<Instant>, armed: &mut Option<Instant>) {
         let Some(deadline) = deadline else { return };
         if armed.is_none_or(|armed| deadline < armed) {
             *armed = Some(deadline);
@@ -24,12 +30,12 @@ impl Timers {
     }
 
     /// When the next one comes up.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Takes a peer that is due. The caller forgets its `armed` when it equals the time given.
-    pub(super) fn due(&mut self, now: Instant) -> Option<(Instant, PeerKey)> {
+    pub fn due(&mut self, now: Instant) -> Option<(Instant, K)> {
         if self.next()? > now {
             return None;
         }

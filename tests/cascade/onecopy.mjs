@@ -1,32 +1,27 @@
 // That a far region gets one copy however many watch there: bytes on the link between the regions with few and with many members,
-// all of the same layer. The many decode nothing; see `crowd/main.rs`, which has to be built:
+// all of the same layer. The many are those of `weir load`, which decode nothing:
 //
-//   cargo build --release --example crowd && node tests/cascade/onecopy.mjs --help
+//   node tests/cascade/onecopy.mjs --help
 
 import "./support/isolated.mjs";
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { flags, keep, main, round } from "./support/measure.mjs";
 import { Member } from "./support/member.mjs";
-import { path, ROOT, sleep, token, until, World } from "./support/world.mjs";
-
-const CROWD = process.env.WEIR_TEST_CROWD ?? [process.env.CARGO_TARGET_DIR ?? join(ROOT, "target")].flatMap((target) => ["release", "debug"].map((kind) => join(target, kind, "examples/crowd"))).find(existsSync);
+import { BINARY, path, SECRET, sleep, until, World } from "./support/world.mjs";
 
 /** Members of the east who watch, for as long as they are let. */
 async function crowd(world, count) {
-  if (!CROWD) throw new Error("there is no crowd: cargo build --release --example crowd");
-  const child = spawn("nsenter", ["--net=/run/netns/east", CROWD, `${world.url("e-edge").replace("http", "ws")}/v1/ws`], { stdio: ["pipe", "pipe", "inherit"] });
-  let now = { members: 0, packets: 0 };
+  const how = ["--url", world.url("e-edge"), "--key", "test", "--room", "onecopy", "--subscribers", count, "--layout", "all", "--duration", 86_400];
+  const child = spawn("nsenter", ["--net=/run/netns/east", BINARY, "load", ...how.map(String), "--samples", "--quiet"], { env: { ...process.env, WEIR_LOAD_SECRET: SECRET }, stdio: ["ignore", "pipe", "inherit"] });
+  let now = { connected: 0, received: 0 };
   child.stdout.on("data", (chunk) => {
     // The last whole line.
     const line = String(chunk).trimEnd().split("\n").at(-1);
     now = JSON.parse(line);
   });
-  child.stdin.end(Array.from({ length: count }, (_, index) => token("onecopy", `crowd-${index}`, { publish: false })).join("\n"));
-  await until(`${count} members watch`, () => now.members === count, 60_000);
-  return { get packets() { return now.packets; }, leave: () => child.kill("SIGKILL") };
+  await until(`${count} members watch`, () => now.connected === count, 60_000);
+  return { get packets() { return now.received; }, leave: () => child.kill("SIGINT") };
 }
 
 /**

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ring::hmac;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use weir::edge::peer::Certificate;
 use weir::edge::peer::dtls::{Dtls, Event};
 use weir::edge::peer::srtp::Srtp;
+use weir::edge::peer::stun;
 use weir::edge::plan::{DtlsPlan, Fingerprint, IcePlan, MediaPlan};
 
 /// How long a handshake may take.
@@ -115,26 +115,8 @@ impl Client {
     }
 }
 
-/// A binding request that nominates (RFC 8445 §7.2).
+/// A check that nominates.
 pub(crate) fn check(ice: &IcePlan) -> Vec<u8> {
-    let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
-    message.extend_from_slice(&rand::random::<[u8; 12]>());
     let username = format!("{}:{}", ice.local.ufrag, ice.remote.ufrag);
-    let mut attribute = |kind: u16, value: &[u8]| {
-        message.extend_from_slice(&kind.to_be_bytes());
-        message.extend_from_slice(&(value.len() as u16).to_be_bytes());
-        message.extend_from_slice(value);
-        message.resize(message.len().next_multiple_of(4), 0);
-    };
-    attribute(0x0006, username.as_bytes());
-    attribute(0x0024, &1u32.to_be_bytes());
-    attribute(0x802A, &7u64.to_be_bytes());
-    attribute(0x0025, &[]);
-    let length = (message.len() - 20 + 24) as u16;
-    message[2..4].copy_from_slice(&length.to_be_bytes());
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, ice.local.pwd.as_bytes());
-    let tag = hmac::sign(&key, &message);
-    message.extend_from_slice(&[0x00, 0x08, 0, 20]);
-    message.extend_from_slice(tag.as_ref());
-    message
+    stun::check(rand::random(), &username, 7, &stun::Key::new(&ice.local.pwd))
 }

@@ -22,6 +22,7 @@ pub const IDS: ExtensionIds = ExtensionIds {
     orientation: Some(2),
     playout_delay: Some(3),
     dependency: Some(4),
+    capture_time: Some(5),
     allow_mixed: true,
 };
 
@@ -90,7 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rtp::AudioLevel;
+    use crate::rtp::{AudioLevel, NtpTime};
 
     fn packet(codec: Codec, seq: u64, ext: Extensions, payload: &'static [u8]) -> Packet {
         let header = Header::parse(&[0x80, 0x80 | 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]).unwrap();
@@ -116,7 +117,13 @@ mod tests {
         let level = Some(AudioLevel { voice: true, dbov: 40 });
         for codec in Codec::ALL {
             let dependency = (codec == Codec::Av1).then(|| Bytes::from(vec![0xC0, 1, 7, 9, 9]));
-            let ext = Extensions { audio_level: level, orientation: Some(1), playout_delay: Some([0, 16, 0]), dependency };
+            let ext = Extensions {
+                audio_level: level,
+                orientation: Some(1),
+                playout_delay: Some([0, 16, 0]),
+                capture_time: Some(NtpTime(u64::MAX / 3)),
+                dependency,
+            };
             let packet = packet(codec, 70_000, ext, &[0x90, 0x80, 5, 0x10, 1, 2, 3, 4]);
             assert_same(&round_trip(&packet), &packet);
         }

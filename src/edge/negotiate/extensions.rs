@@ -10,7 +10,7 @@ const DEPENDENCY: &str = "https://aomediacodec.github.io/av1-rtp-spec/#dependenc
 const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// What we know, by URI.
-const KNOWN: [(&str, Field); 9] = [
+const KNOWN: [(&str, Field); 10] = [
     ("urn:ietf:params:rtp-hdrext:sdes:mid", |ids| &mut ids.mid),
     ("urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", |ids| &mut ids.rid),
     ("urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", |ids| &mut ids.repaired_rid),
@@ -20,6 +20,7 @@ const KNOWN: [(&str, Field); 9] = [
     ("urn:3gpp:video-orientation", |ids| &mut ids.orientation),
     ("http://www.webrtc.org/experiments/rtp-hdrext/playout-delay", |ids| &mut ids.playout_delay),
     (DEPENDENCY, |ids| &mut ids.dependency),
+    ("http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time", |ids| &mut ids.capture_time),
 ];
 
 /// Whether an m-line has transport-wide sequence numbers, without which `transport-cc` feedback means nothing.

@@ -1,6 +1,6 @@
-//! The part of STUN (RFC 8489) that ICE-lite needs: reading binding requests from anyone and writing their answers. Owns which
-//! attributes count; `crate::stun` knows the bytes, `ice` decides what they mean. Nothing here allocates before a request proved
-//! that it knows the password.
+//! The part of STUN (RFC 8489) that ICE needs here: reading binding requests from anyone and writing their answers, and writing
+//! the checks of clients of ours. Owns which attributes count; `crate::stun` knows the bytes, `ice` decides what they mean. Nothing
+//! here allocates before a request proved that it knows the password.
 
 use std::net::SocketAddr;
 
@@ -14,6 +14,10 @@ use crate::stun::{
 const PRIORITY: u16 = 0x0024;
 const USE_CANDIDATE: u16 = 0x0025;
 const ICE_CONTROLLED: u16 = 0x8029;
+const ICE_CONTROLLING: u16 = 0x802a;
+
+/// Of the peer-reflexive candidate that a check may bring to light (RFC 8445 §5.1.2.1): type preference 110, the only one of its type.
+const CHECK_PRIORITY: u32 = (110 << 24) + (65_535 << 8) + 255;
 
 /// A STUN message that ICE-lite has an opinion about.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,6 +86,29 @@ pub fn parse(datagram: &[u8]) -> Option<Message<'_>> {
         integrity_at,
         integrity,
     }))
+}
+
+/// A check of the controlling side that nominates its path (RFC 8445 §7.1, §7.2). `username` is the receiver's ufrag, a colon, the
+/// sender's; `key` the receiver's. For clients: an ICE-lite server never writes one.
+pub fn check(transaction: Transaction, username: &str, tie_breaker: u64, key: &Key) -> Vec<u8> {
+    let mut message = Writer::new(BINDING_REQUEST, &transaction);
+    message.attribute(USERNAME, username.as_bytes());
+    message.attribute(PRIORITY, &CHECK_PRIORITY.to_be_bytes());
+    message.attribute(ICE_CONTROLLING, &tie_breaker.to_be_bytes());
+    message.attribute(USE_CANDIDATE, &[]);
+    finish(message, key)
+}
+
+/// The transaction of the successful answer to a check; `None` for anything else, and for one whose writer does not know `key`.
+pub fn answered(datagram: &[u8], key: &Key) -> Option<Transaction> {
+    if kind_of(datagram)? != BINDING_SUCCESS {
+        return None;
+    }
+    let (at, _, value) = Attributes::of(datagram).find(|(_, attribute, _)| *attribute == MESSAGE_INTEGRITY)?;
+    if !is_signed(&key.0, datagram.get(..at)?, value) {
+        return None;
+    }
+    transaction_of(datagram)
 }
 
 /// The receiver's ufrag in a binding request, without any other check: what the shard finds the peer by.
@@ -172,6 +199,19 @@ mod tests {
         assert!(request.is_from_owner_of(&Key::new(PASSWORD)));
         assert!(!request.is_from_owner_of(&Key::new("another")));
         assert_eq!(ufrag_of(SAMPLE), Some("evtj"));
+    }
+
+    #[test]
+    fn a_check_is_a_request_that_nominates_and_its_answer_is_known_by_the_password() {
+        let (key, transaction) = (Key::new(PASSWORD), [7; 12]);
+        let check = check(transaction, "theirs:ours", 1, &key);
+        let Some(Message::Request(request)) = parse(&check) else { panic!("it is a request") };
+        assert!(request.use_candidate && !request.sender_is_controlled && request.is_from_owner_of(&key));
+        assert_eq!((request.username, request.unknown_attribute), ("theirs:ours", None));
+        let answer = request.success(&key, ([127, 0, 0, 1], 4_000).into());
+        assert_eq!(answered(&answer, &key), Some(transaction));
+        assert_eq!(answered(&answer, &Key::new("another")), None);
+        assert_eq!((answered(&check, &key), answered(&answer[..answer.len() - 1], &key)), (None, None));
     }
 
     #[test]

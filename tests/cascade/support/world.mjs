@@ -17,7 +17,7 @@ import { fileURLToPath } from "node:url";
 
 export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 export const ARTIFACTS = process.env.WEIR_TEST_ARTIFACTS ?? join(ROOT, "tests/artifacts");
-const BINARY = process.env.WEIR_TEST_BINARY ?? [join(ROOT, "target/release/weir"), join(ROOT, "target/debug/weir")].find(existsSync) ?? "weir";
+export const BINARY = process.env.WEIR_TEST_BINARY ?? [join(ROOT, "target/release/weir"), join(ROOT, "target/debug/weir")].find(existsSync) ?? "weir";
 
 export const SECRET = randomBytes(32).toString("hex");
 const UP_WITHIN = 20_000;

@@ -103,6 +103,7 @@ fn a_chromium_call_is_answered_line_by_line() {
         orientation: Some(13),
         playout_delay: Some(5),
         dependency: Some(12),
+        capture_time: None,
         allow_mixed: true,
     };
     assert_eq!(plan.extensions, ids);
