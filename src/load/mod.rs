@@ -22,6 +22,7 @@ pub mod member;
 pub mod noise;
 pub mod offer;
 pub mod plan;
+mod plot;
 pub mod publisher;
 pub mod report;
 pub mod scenario;
@@ -33,3 +34,6 @@ pub mod transport;
 pub mod voice;
 pub mod vp8;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

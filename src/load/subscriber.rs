@@ -92,11 +92,43 @@ struct Counts {
     first: u64,
     highest: u64,
     received: u64,
+    /// Where the latest keyframe began, and what came from there on.
+    keyframe: u64,
+    since: u64,
 }
 
 impl Counts {
     const fn expected(&self) -> u64 {
         if self.received == 0 { 0 } else { self.highest + 1 - self.first }
+    }
+
+    const fn begin(first: u64) -> Self {
+        Self { first, highest: first, received: 0, keyframe: first, since: 0 }
+    }
+
+    /// A packet came for the first time.
+    const fn take(&mut self, ext_seq: u64) {
+        if ext_seq < self.first {
+            self.first = ext_seq;
+        }
+        if ext_seq > self.highest {
+            self.highest = ext_seq;
+        }
+        self.received += 1;
+        if ext_seq >= self.keyframe {
+            self.since += 1;
+        }
+    }
+
+    /// A keyframe begins here: what is missing before it does not matter any more. Of what came behind it already, little lacks.
+    const fn anew(&mut self, ext_seq: u64) {
+        self.keyframe = ext_seq;
+        self.since = self.highest.saturating_sub(ext_seq) + 1;
+    }
+
+    /// Whether something lacks that the latest picture builds on.
+    const fn has_gap(&self) -> bool {
+        self.highest + 1 > self.keyframe + self.since
     }
 }
 
@@ -338,12 +370,10 @@ impl Stream {
         match arrived {
             Received::New(ext_seq) => {
                 if self.counts.received == 0 {
-                    self.counts = Counts { first: ext_seq, highest: ext_seq, received: 0 };
+                    self.counts = Counts::begin(ext_seq);
                 }
                 heard.late += u64::from(ext_seq < self.counts.highest);
-                self.counts.first = self.counts.first.min(ext_seq);
-                self.counts.highest = self.counts.highest.max(ext_seq);
-                self.counts.received += 1;
+                self.counts.take(ext_seq);
                 Some(ext_seq)
             }
             Received::Restarted(ext_seq) => {
@@ -351,7 +381,8 @@ impl Stream {
                 heard.expected += self.counts.expected();
                 heard.received += self.counts.received;
                 heard.lost += self.counts.expected().saturating_sub(self.counts.received);
-                self.counts = Counts { first: ext_seq, highest: ext_seq, received: 1 };
+                self.counts = Counts::begin(ext_seq);
+                self.counts.take(ext_seq);
                 Some(ext_seq)
             }
             Received::Duplicate => {
@@ -392,6 +423,7 @@ impl Stream {
     fn look(&mut self, now: Instant, payload: &[u8], ext_seq: u64, firsts: &mut Firsts) {
         if self.kind == Kind::Video && frame_info(Codec::Vp8, payload, &Extensions::default()).starts_keyframe {
             self.receive.keyframe(ext_seq);
+            self.counts.anew(ext_seq);
             self.seeks = None;
             firsts.keyframe.get_or_insert(now);
         }
@@ -402,7 +434,9 @@ impl Stream {
         if self.kind == Kind::Audio {
             return;
         }
+        // A picture behind a gap waits for what lacks, or for a keyframe.
         if self.seeks.is_none()
+            && !self.counts.has_gap()
             && let Some(shown) = self.frames.came(now, timestamp)
         {
             heard.frames += 1;
