@@ -67,6 +67,7 @@ impl Node {
                 gather: Duration::ZERO,
                 budget: Bitrate::mbps(20),
                 loudest: 3,
+                full_percent: 0,
             };
             Shard { addr, commands, inbox, handle: shard::start(start).expect("a shard") }
         });

@@ -137,6 +137,7 @@ async fn a_hundred_open_microphones_and_one_voice() {
             gather: Duration::ZERO,
             budget: Bitrate::mbps(20),
             loudest: LOUDEST,
+            full_percent: 0,
         };
         shards.push((addr, commands, inbox, shard::start(start).expect("a shard")));
     }

@@ -347,7 +347,7 @@ export type Speaker = { pid: MemberId, level: number, };
 /**
  * Why a client gets nothing of a track, or less than its view called for. Names may be added.
  */
-export type StreamReason = "off_screen" | "bandwidth" | "link" | "muted" | "no_media" | "keyframe" | "quiet";
+export type StreamReason = "off_screen" | "bandwidth" | "link" | "busy" | "muted" | "no_media" | "keyframe" | "quiet";
 
 export type StreamStateKind = "active" | "paused";
 

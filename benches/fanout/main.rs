@@ -124,6 +124,7 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
         gather: options.gather,
         budget: Bitrate::mbps(100),
         loudest: 3,
+        full_percent: 0,
     })
     .expect("a shard");
     let drain = tokio::spawn(async move { while heard.recv().await.is_some() {} });

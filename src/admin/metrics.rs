@@ -109,11 +109,12 @@ fn shard_label(index: usize) -> Labels {
 }
 
 /// What a shard has now, by name and meaning.
-fn gauges(stats: &ShardStats) -> [(&'static str, &'static str, u32); 3] {
+fn gauges(stats: &ShardStats) -> [(&'static str, &'static str, u32); 4] {
     [
         ("peers", "Members whose media is on this shard", stats.peers),
         ("tracks", "Tracks that this shard knows", stats.tracks),
         ("subscriptions", "Tracks forwarded to members, one for each member", stats.subscriptions),
+        ("shard_busy_percent", "Share of its time that the shard's thread worked lately", stats.busy_percent),
     ]
 }
 
@@ -123,6 +124,7 @@ fn counters(stats: &ShardStats) -> Vec<(&'static str, &'static str, u64)> {
         peers: _,
         tracks: _,
         subscriptions: _,
+        busy_percent: _,
         datagrams_in,
         bytes_in,
         datagrams_out,
@@ -139,6 +141,7 @@ fn counters(stats: &ShardStats) -> Vec<(&'static str, &'static str, u64)> {
         pipe_packets_out,
         pipe_drops,
         send_errors,
+        relief_steps,
         dropped: _,
     } = stats;
     vec![
@@ -158,6 +161,7 @@ fn counters(stats: &ShardStats) -> Vec<(&'static str, &'static str, u64)> {
         ("pipe_packets_out", "Packets handed to other shards", *pipe_packets_out),
         ("pipe_drops", "Packets dropped because another shard was behind", *pipe_drops),
         ("send_errors", "Sends that the kernel refused", *send_errors),
+        ("relief_steps", "Times that pictures were made smaller for want of time", *relief_steps),
     ]
 }
 

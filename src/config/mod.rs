@@ -111,6 +111,9 @@ section! {
         room_members: u32 = 1_000,
         /// Tracks one member may publish.
         member_tracks: u32 = 12,
+        /// A media thread that works for so much of its time, in percent, takes no newcomers; beyond, everybody's pictures get smaller,
+        /// the largest first. 0: never.
+        busy_percent: u32 = 85,
         /// Open connections to the public listener, those without a session included.
         connections: u32 = 15_000,
     }

@@ -151,6 +151,11 @@ pub enum Event {
         member: MemberId,
         quality: Quality,
     },
+    /// Whether a shard has too much to do to take newcomers.
+    Full {
+        shard: ShardId,
+        full: bool,
+    },
     /// The answer to [`Command::Stats`].
     Stats {
         member: MemberId,

@@ -125,6 +125,7 @@ impl Node {
                 gather: Duration::from_millis(config.media.gather_ms.into()),
                 budget: Bitrate::mbps(config.media.member_budget_mbps.into()),
                 loudest,
+                full_percent: config.limits.busy_percent,
             })?);
             shards.push(inbox);
             commands.push(command);

@@ -71,12 +71,15 @@ impl Router {
         // What is not to be sent is not probed for.
         let demand = layers::demand(&wishes).plus(voices).min(state.limit);
         let mut grants = Vec::new();
-        layers::allocate(state.budget.up_to(state.limit).without(voices), &wishes, &mut grants);
+        let budget = state.budget.up_to(state.limit);
+        let lid = self.lid.map(|lid| lid.max(layers::smallest(&wishes)).plus(voices)).filter(|lid| *lid < budget.now);
+        let busy = lid.is_some();
+        layers::allocate(budget.up_to(lid.unwrap_or(budget.now)).without(voices), &wishes, &mut grants);
         decisions.extend(video.iter().zip(&wishes).zip(&grants).map(|(((key, _, track), wish), grant)| Decision {
             key: *key,
             granted: grant.rung.and_then(|rung| wish.rungs.get(rung)).copied(),
             sent: grant.rung.and_then(|rung| wish.rungs.get(layers::available(wish.rungs, rung))).copied(),
-            short: grant.short,
+            short: grant.short.map(|why| if busy && why == Reason::Bandwidth { Reason::Busy } else { why }),
             dark: track.dark(now),
             gave_up: gave_up(wish, grant),
         }));
@@ -108,7 +111,9 @@ impl Router {
                     waits = egress.selector.waits().then_some(layer);
                 }
                 // Down at once: what flows gets thinner until the smaller layer's keyframe is there.
-                State::Forwarding { layer, .. } if layer > sent.layer && short == Some(Reason::Bandwidth) => {
+                State::Forwarding { layer, .. }
+                    if layer > sent.layer && matches!(short, Some(Reason::Bandwidth | Reason::Busy)) =>
+                {
                     egress.selector.aim(Cut { temporal: 0, ..egress.selector.open() });
                 }
                 State::Forwarding { .. } | State::AwaitingKeyframe(_) | State::Paused => {}
@@ -139,6 +144,29 @@ impl Router {
         for peer in peers {
             self.reallocate(now, peer, out);
         }
+    }
+
+    /// From now on nobody's pictures take more than this share of what the heaviest peer's took when that began; 1 lifts it.
+    pub(super) fn relieve(&mut self, now: Instant, share: f64, out: &mut Vec<Output>) {
+        if share >= 1.0 {
+            (self.lid, self.heaviest) = (None, None);
+        } else {
+            let heaviest = self.heaviest.unwrap_or_else(|| self.heaviest());
+            self.heaviest = Some(heaviest);
+            self.lid = Some(Bitrate((heaviest.0 as f64 * share) as u64));
+        }
+        self.rebalance(now, out);
+    }
+
+    /// What the pictures of the peer that gets most take.
+    fn heaviest(&self) -> Bitrate {
+        let granted = |key: &EgressKey| {
+            let egress = self.egresses.get(*key)?;
+            let track = self.tracks.get(&egress.track?).filter(|track| track.kind == Kind::Video)?;
+            track.rungs.iter().find(|rung| Some(rung.rank()) == egress.granted).map(|rung| rung.rate.0)
+        };
+        let most = self.peers.values().map(|peer| peer.slots.values().filter_map(granted).sum()).max();
+        Bitrate(most.unwrap_or(0))
     }
 
     /// Decides anew for everybody.

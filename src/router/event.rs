@@ -98,6 +98,10 @@ pub enum Input {
         peer: PeerKey,
         rate: Bitrate,
     },
+    /// The node has too much to do, or again has not: the share that anybody's pictures may take of what the heaviest peer's took.
+    Relief {
+        share: f64,
+    },
     /// Whether packets reach a peer. Until this is said, they do.
     Connected {
         peer: PeerKey,

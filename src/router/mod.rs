@@ -73,6 +73,9 @@ pub struct Router {
     rooms: FxHashMap<RoomId, Microphones>,
     /// Rooms whose speaker somebody here follows.
     followed: FxHashSet<RoomId>,
+    /// What anybody's pictures may take while the node has too much to do, and what the heaviest peer's took when that began.
+    lid: Option<Bitrate>,
+    heaviest: Option<Bitrate>,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,8 @@ impl Router {
             choice: Choice { loudest: 0, ingress: Ingress::Peers },
             rooms: FxHashMap::default(),
             followed: FxHashSet::default(),
+            lid: None,
+            heaviest: None,
         }
     }
 
@@ -145,6 +150,7 @@ impl Router {
                 self.peer(peer).limit = rate;
                 self.reallocate(now, peer, out);
             }
+            Input::Relief { share } => self.relieve(now, share, out),
             Input::Budget { peer, budget } => {
                 self.peer(peer).budget = budget;
                 self.reallocate(now, peer, out);

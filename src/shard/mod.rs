@@ -79,6 +79,8 @@ pub struct Start {
     pub budget: Bitrate,
     /// Microphones of one room that are passed on at a time; 0: all.
     pub loudest: usize,
+    /// The share of its time, in percent, from which on it takes no newcomers; 0: it takes all.
+    pub full_percent: u32,
 }
 
 /// A running shard.

@@ -25,6 +25,7 @@ use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, Sent
 use crate::id::{MemberId, ShardId};
 use crate::policy::bandwidth::START;
 use crate::policy::layers::Budget;
+use crate::policy::overload::{Change, Gauge};
 use crate::router::{Branch, Feed, Ingress, Input, NewTrack, Output, PeerKey, Router, Upstream};
 use crate::rtp::Source;
 use crate::rtp::clock::Epoch;
@@ -61,6 +62,8 @@ pub(super) struct Shard {
     /// Peers with something to send.
     dirty: Vec<PeerKey>,
     flush_at: Option<Instant>,
+    gauge: Gauge,
+    changes: Vec<Change>,
     stats: ShardStats,
 }
 
@@ -95,6 +98,8 @@ impl Shard {
             happened: Vec::new(),
             dirty: Vec::new(),
             flush_at: None,
+            gauge: Gauge::new(Instant::now(), start.full_percent),
+            changes: Vec::new(),
             stats: ShardStats::default(),
         })
     }
@@ -103,7 +108,8 @@ impl Shard {
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         loop {
-            let deadline = [self.router.deadline(), self.timers.next(), self.flush_at].into_iter().flatten().min();
+            let deadlines = [self.router.deadline(), self.timers.next(), self.flush_at, self.gauge.deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
             if let Some(deadline) = deadline {
                 sleep.as_mut().reset(deadline.into());
             }
@@ -136,10 +142,37 @@ impl Shard {
             }
             self.run_timers(now);
             self.flush_when_due(now);
+            self.note_work(now);
             self.events.send();
         }
         self.close_all(Instant::now());
         Ok(())
+    }
+
+    /// A turn has ended: what follows from how much there is to do.
+    fn note_work(&mut self, began: Instant) {
+        let now = Instant::now();
+        self.gauge.worked(began, now, &mut self.changes);
+        if self.changes.is_empty() {
+            return;
+        }
+        for change in std::mem::take(&mut self.changes) {
+            match change {
+                Change::Full(full) => {
+                    tracing::info!(
+                        shard = self.events.id().0,
+                        full,
+                        "busy for {:.0} % of the time",
+                        self.gauge.share() * 100.0
+                    );
+                    self.tell(Event::Full { shard: self.events.id(), full });
+                }
+                Change::Relief(share) => {
+                    self.stats.relief_steps += u64::from(share < 1.0);
+                    self.route(now, Input::Relief { share });
+                }
+            }
+        }
     }
 
     /// Takes what else waits, without waiting. True when the shard is to stop.

@@ -32,6 +32,10 @@ pub struct ShardStats {
     pub pipe_drops: u64,
     /// Sends the kernel refused.
     pub send_errors: u64,
+    /// Share of its time that the thread worked lately, in percent.
+    pub busy_percent: u32,
+    /// Times that pictures were made smaller for want of time.
+    pub relief_steps: u64,
     pub dropped: Drops,
 }
 

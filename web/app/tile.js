@@ -101,6 +101,7 @@ export function TileView({ tile, room, large = false, pinned = false, onPin, sta
 const PAUSED = {
   bandwidth: () => ({ icon: "pause", text: "Paused to keep the call going on this connection" }),
   link: () => ({ icon: "pause", text: "Paused: the way between the servers is busy" }),
+  busy: () => ({ icon: "pause", text: "Paused: the server has too much to do" }),
   no_media: (name) => ({ icon: "cameraOff", text: `No picture is coming from ${name}` }),
 };
 
@@ -108,6 +109,7 @@ const PAUSED = {
 const REDUCED = {
   bandwidth: "Reduced to fit this connection",
   link: "Reduced: the way between the servers is busy",
+  busy: "Reduced: the server has too much to do",
 };
 
 const QUALITY = { excellent: 3, good: 2, poor: 1, lost: 0 };

@@ -9,6 +9,7 @@ const REASONS = {
   off_screen: "not on screen",
   bandwidth: "your connection carries no more",
   link: "a link between servers carries no more",
+  busy: "the server has too much to do",
   muted: "turned off",
   no_media: "not sent by its owner",
   keyframe: "waits for a keyframe",

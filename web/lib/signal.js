@@ -326,7 +326,10 @@ export class Signal {
     // somebody who was in already.
     const passing = this.#lostAt !== 0 && (error.code === "full" || error.code === "internal" || error.code === "rate_limited");
     const others = this.#lostAt !== 0 && this.#edges.others.length > 0 && Date.now() - this.#lostAt < REFUSED_FOR;
-    if (this.#resuming || passing || this.#on.onRefused(error) || others) {
+    // A server that is full names others: each is asked once.
+    const elsewhere = this.#lostAt === 0 && error.code === "full" && this.#attempts <= this.#edges.others.length;
+    if (elsewhere) this.#edges.leaving();
+    if (this.#resuming || passing || elsewhere || this.#on.onRefused(error) || others) {
       if (this.#resuming) this.#session = null;
       if (this.#socket) this.#lost(this.#socket);
       return;

@@ -49,6 +49,10 @@ impl Hub {
         }
         if let Err(refusal) = self.join(conn, hello) {
             self.counters.refused += 1;
+            let others: Vec<_> = self.edges.iter().filter(|edge| edge.id != self.config.node).cloned().collect();
+            if refusal.0 == ErrorCode::Full && !others.is_empty() {
+                self.send(conn, ServerMessage::Edges { edges: others });
+            }
             self.send_error(conn, id, refusal);
             self.close(conn);
         }
@@ -102,11 +106,20 @@ impl Hub {
         if self.members.len() >= limits.members {
             return full("this server is full of members", limits.members);
         }
+        if self.is_busy() {
+            let text = "this server has too much to do to let anybody in: try another, or this one later";
+            return Err(Refusal::new(ErrorCode::Full, text));
+        }
         match self.rooms.get(&access.room) {
             Some(room) if room.count() >= limits.room_members => full("the room is full", limits.room_members),
             None if self.rooms.len() >= limits.rooms => full("this server is full of rooms", limits.rooms),
             _ => Ok(()),
         }
+    }
+
+    /// Whether every shard has too much to do to take newcomers.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.full.is_empty() && self.full.iter().all(|full| *full)
     }
 
     /// Puts a new member into its room and onto a shard.
@@ -120,7 +133,7 @@ impl Hub {
         let now = self.now;
         let most = self.config.limits.room_members_per_shard;
         let mut room = self.rooms.remove(&access.room).unwrap_or_else(|| Room::new(access.room.clone(), now, self.new_span()));
-        let shard = room.place(most, &self.loads);
+        let shard = room.place(most, &self.loads, &self.full);
         let endpoint = self.config.endpoints.get(usize::from(shard.0)).cloned();
         let endpoint = endpoint.ok_or_else(|| Refusal::new(ErrorCode::Internal, "this server has no media thread"))?;
         room.members.push(id);

@@ -26,6 +26,11 @@ impl Hub {
             Event::Levels { levels } => self.levels(&levels),
             Event::Voices { shard, room, tracks } => self.voices(shard, &room, tracks),
             Event::Quality { member, quality } => self.quality_of(member, quality),
+            Event::Full { shard, full } => {
+                if let Some(known) = self.full.get_mut(usize::from(shard.0)) {
+                    *known = full;
+                }
+            }
             Event::Stats { member, stats } => self.stats_of(member, stats),
             Event::Data { member, label, binary, payload } => self.relay(member, &label, binary, &payload),
             Event::Room { from, room, body } => self.room_message(&from, &room, &body),

@@ -157,6 +157,8 @@ pub struct Hub {
     tracks: FxHashMap<TrackId, TrackPlace>,
     /// Members per shard.
     loads: Vec<usize>,
+    /// Shards that have too much to do to take newcomers.
+    full: Vec<bool>,
     timers: Timers,
     counters: Counters,
     relay: Option<Relay>,
@@ -176,7 +178,7 @@ impl Hub {
     /// An empty node. `unix_ms` is the time of day at `now`; `seed` must come from the system's randomness, since secrets are
     /// drawn from it.
     pub fn new(config: Config, now: Instant, unix_ms: u64, seed: [u8; 32]) -> Self {
-        let loads = vec![0; config.endpoints.len()];
+        let (loads, full) = (vec![0; config.endpoints.len()], vec![false; config.endpoints.len()]);
         let relay = config.cascade.map(|shard| Relay::new(shard, &config));
         Self {
             config,
@@ -191,6 +193,7 @@ impl Hub {
             rooms: BTreeMap::new(),
             tracks: FxHashMap::default(),
             loads,
+            full,
             timers: Timers::default(),
             counters: Counters::default(),
             relay,

@@ -158,7 +158,7 @@ impl Hub {
     }
 
     fn is_full(&self) -> bool {
-        self.members.len() >= self.config.limits.members
+        self.members.len() >= self.config.limits.members || self.is_busy()
     }
 
     /// Finds out what an offer would come to, so that a bad one replaces nobody.

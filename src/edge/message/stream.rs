@@ -25,6 +25,8 @@ pub enum StreamReason {
     Bandwidth,
     /// It does not fit a connection between servers on its way.
     Link,
+    /// The server has too much to do.
+    Busy,
     /// Its owner turned it off.
     Muted,
     /// Its owner sends nothing, or no such layer, though it is on.
@@ -41,6 +43,7 @@ impl From<Reason> for StreamReason {
             Reason::OffScreen => Self::OffScreen,
             Reason::Bandwidth => Self::Bandwidth,
             Reason::Link => Self::Link,
+            Reason::Busy => Self::Busy,
             Reason::Muted => Self::Muted,
             Reason::NoMedia => Self::NoMedia,
             Reason::Keyframe => Self::Keyframe,

@@ -47,6 +47,12 @@ pub fn demand(wishes: &[Wish<'_>]) -> Bitrate {
     wishes.iter().filter(|wish| wish.visible).map(rate).fold(Bitrate(0), Bitrate::plus)
 }
 
+/// What the smallest rungs of all that is visible take.
+pub fn smallest(wishes: &[Wish<'_>]) -> Bitrate {
+    let rate = |wish: &Wish<'_>| wish.rungs.first().map_or(Bitrate(0), |rung| rung.rate);
+    wishes.iter().filter(|wish| wish.visible).map(rate).fold(Bitrate(0), Bitrate::plus)
+}
+
 /// Whether a demand differs from the one told before by so much that it is worth telling: a tenth.
 pub fn is_news(told: Bitrate, demand: Bitrate) -> bool {
     told.0.abs_diff(demand.0) > told.0 / 10

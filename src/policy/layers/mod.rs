@@ -20,7 +20,7 @@ mod allocate;
 mod hold;
 mod ladder;
 
-pub use allocate::{Grant, Wish, allocate, demand, is_news};
+pub use allocate::{Grant, Wish, allocate, demand, is_news, smallest};
 pub use hold::Hold;
 pub use ladder::{Encoding, Rung, available, ladder, position, rank, wanted};
 
@@ -64,6 +64,8 @@ pub enum Reason {
     Bandwidth,
     /// It does not fit a link between nodes on its way to here.
     Link,
+    /// This node has too much to do.
+    Busy,
     /// Its owner has turned it off.
     Muted,
     /// Its owner sends nothing, or no such layer, though it is on.

@@ -20,6 +20,7 @@ impl Shard {
             tracks: tracks as u32,
             subscriptions: subscriptions as u32,
             nacks_out,
+            busy_percent: (self.gauge.share() * 100.0) as u32,
             ..self.stats.clone()
         }
     }

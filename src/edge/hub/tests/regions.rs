@@ -591,3 +591,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_edge_with_too_much_to_do_names_others() {
+    let mut net = Net::new(2);
+    net.pass(100);
+    for shard in [0, 1] {
+        net.worlds[0].input(Input::Media { event: Event::Full { shard: ShardId(shard), full: true } });
+    }
+    let world = &mut net.worlds[0];
+    let late = world.open();
+    world.say(late, hello(&claims("room", "late")));
+    let [ServerMessage::Edges { edges }, ServerMessage::Err { code: ErrorCode::Full, .. }] = &world.hear(late)[..] else {
+        panic!("the others first, then the refusal")
+    };
+    assert!(edges.iter().all(|edge| edge.id == nodes::name(1)) && !edges.is_empty(), "{edges:?}");
+}

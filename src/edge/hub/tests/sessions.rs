@@ -408,3 +408,26 @@ fn the_operator_sees_rooms_and_can_remove_a_member() {
     assert_eq!(told, [(LeaveReason::Removed, LeaveAction::Stop)]);
     world.check();
 }
+
+#[test]
+fn a_node_with_too_much_to_do_turns_newcomers_away_and_keeps_who_is_here() {
+    let mut world = World::with(2, |_| {});
+    let mut ada = world.join("room", "ada");
+    let busy =
+        |world: &mut World, shard, full| world.input(Input::Media { event: Event::Full { shard: ShardId(shard), full } });
+    busy(&mut world, 0, true);
+    world.join("other", "bob");
+    let placed = only!(world.commands(), (shard, Command::AddPeer { .. }) => shard);
+    assert_eq!(placed[1], ShardId(1), "a shard that has time is left");
+    busy(&mut world, 1, true);
+    let late = world.open();
+    world.say(late, hello(&claims("room", "late")));
+    assert_eq!(only!(world.hear(late), ServerMessage::Err { code, .. } => code), [ErrorCode::Full]);
+    let seen = world.cut(&ada);
+    world.resume(&mut ada, seen);
+    assert!(matches!(world.hear(ada.conn)[0], ServerMessage::Resumed { .. }), "who is here stays");
+    world.join("room", "ada");
+    busy(&mut world, 0, false);
+    world.join("room", "late");
+    world.check();
+}
