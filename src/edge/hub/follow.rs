@@ -129,7 +129,7 @@ impl Hub {
         }
     }
 
-    /// Somebody else is the dominant speaker: those who follow turn to it.
+    /// Somebody else speaks, or a camera went on or off: those who follow look anew.
     pub(super) fn turn_viewers(&mut self, room: &RoomId) {
         let Some(room) = self.rooms.get(room) else { return };
         for member in &room.members {

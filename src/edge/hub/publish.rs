@@ -1,9 +1,11 @@
 //! What members publish: offers, the tracks in them, and their end. Part of `edge::hub`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::member::{Media, Member};
 use super::room::{Room, RoomTrack};
+use super::timers::Wake;
 use super::{Hub, Refusal, TrackPlace};
 use crate::edge::media::Command;
 use crate::edge::message::{ErrorCode, MidBinding, PublishedLayer, PublishedTrack, ServerMessage, Track};
@@ -59,6 +61,11 @@ impl Hub {
         self.command(shard, Command::Configure { member: id, plan: Box::new(negotiated.plan.clone()) });
         self.answer(id, offer.neg, &offered, &offer.tracks, negotiated);
 
+        match added.is_empty() {
+            // Slots for itself are nobody else's business: an audience may be large.
+            true => self.timers.arm(Wake::Slots(id), self.now + Duration::from_millis(20)),
+            false => self.deal_room(&room),
+        }
         for track in added {
             self.tell_room(&room, Some(id), ServerMessage::TrackAdded { pid: id, track });
         }
@@ -68,7 +75,6 @@ impl Hub {
             }
         }
         self.mark(&room, id);
-        self.deal_room(&room);
         Ok(())
     }
 
@@ -276,6 +282,8 @@ impl Hub {
         if local {
             self.mark(room_id, owner);
         }
+        // A camera that is off is not what to look at.
+        self.turn_viewers(room_id);
     }
 }
 

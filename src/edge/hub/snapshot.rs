@@ -41,6 +41,8 @@ pub struct MemberSnapshot {
     pub region: RegionId,
     pub shard: u8,
     pub hidden: bool,
+    /// How it speaks to the node: `websocket`, `whip` or `whep`.
+    pub via: &'static str,
     /// It has no socket and is waited for.
     pub away: bool,
     /// `idle`, `connecting`, `up` or `down`.
@@ -104,6 +106,7 @@ impl Hub {
                 region: self.config.region.clone(),
                 shard: member.shard.0,
                 hidden: member.hidden(),
+                via: member.http.as_ref().map_or("websocket", |http| http.protocol()),
                 away: matches!(member.link, Link::Away { .. }),
                 media: match member.media {
                     Media::Idle => "idle",

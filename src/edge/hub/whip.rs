@@ -37,6 +37,10 @@ pub(super) struct HttpSession {
 }
 
 impl HttpSession {
+    pub(super) const fn protocol(&self) -> &'static str {
+        self.protocol.name()
+    }
+
     pub(super) fn publishes(&self) -> bool {
         self.protocol == Protocol::Whip
     }

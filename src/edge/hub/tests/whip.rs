@@ -286,6 +286,15 @@ fn layers_are_taken_with_rids_and_without() {
     let http = world.open_http(Whip, &claims("room", "chromium"), &sdp(&[(Kind::Video, true)]), Query::default());
     assert_eq!(layers(&world, "chromium"), ["q", "h", "f"]);
     assert!(http.answer.contains("a=simulcast:recv q;h;f"));
+    // OBS streams only if all of its layers are taken; 0 is its largest.
+    let rids = "a=rid:2 send\r\na=rid:0 send\r\na=rid:3 send\r\na=rid:1 send\r\na=simulcast:send 2;0;3;1\r\n";
+    let offer = format!("{}{rids}", sdp(&[(Kind::Audio, true), (Kind::Video, true)]).split("a=rid").next().expect("a part"));
+    let act =
+        Act::Open { offer, query: Query::default(), client: "Mozilla/5.0 (OBS-Studio/32.0.1; Linux x86_64; en-US)".into() };
+    let token = signed(&claims("room", "obs"));
+    let answer = done!(world.whip(Ask { protocol: Whip, room: RoomId::new("room"), token, act }), Outcome::Opened { answer, .. } => answer);
+    assert!(answer.contains("a=simulcast:recv 2;0;3;1"), "{answer}");
+    assert_eq!(layers(&world, "obs"), ["3", "2", "1", "0"]);
 }
 
 #[test]
@@ -330,11 +339,27 @@ fn a_viewer_watches_one_member_whenever_it_is_there() {
         _ => None,
     });
     assert_eq!(views.last(), world.tracks_of("obs")[1], "as large as there is");
+    let via = world.hub.snapshot().rooms[0].members.iter().map(|member| (member.via, member.hidden)).collect::<BTreeSet<_>>();
+    assert_eq!(via, BTreeSet::from([("websocket", false), ("whip", false), ("whep", true)]), "the operator sees all");
     let pid = world.member(&http);
     let seen = only!(world.hear(ada.conn), ServerMessage::PeerJoined { peer } => peer.pid);
     assert!(!seen.contains(&pid), "nobody is told of a viewer");
     assert!(!world.receives(&ada).is_empty() || ada.lines.len() == 2);
     world.check();
+}
+
+#[test]
+fn who_only_watches_gives_nobody_else_work() {
+    let mut world = World::new();
+    let mut ada = world.join("room", "ada");
+    world.publish(&mut ada, &[("mic", Microphone), ("cam", Camera)]);
+    for _ in 0..50 {
+        world.watch("tv", None, 1, 1);
+    }
+    world.pass(1_000);
+    let timers = world.hub.timers.len();
+    world.watch("tv", None, 1, 1);
+    assert!(world.hub.timers.len() <= timers + 3, "{} and then {}", timers, world.hub.timers.len());
 }
 
 #[test]
@@ -358,10 +383,11 @@ fn one_token_serves_an_audience_and_a_token_may_show_its_viewer() {
 fn a_viewer_follows_who_speaks_and_stays_in_silence() {
     let mut world = World::new();
     let http = world.watch("tv", None, 1, 1);
-    for identity in ["ada", "bob"] {
+    let [_, bobs] = ["ada", "bob"].map(|identity| {
         let mut tab = world.join("room", identity);
         world.publish(&mut tab, &[("mic", Microphone), ("cam", Camera)]);
-    }
+        tab
+    });
     world.pass(50);
     let (ada, bob) = (world.tracks_of("ada"), world.tracks_of("bob"));
     assert_eq!(world.seen(&http), ada, "before anybody speaks, who came first");
@@ -371,6 +397,13 @@ fn a_viewer_follows_who_speaks_and_stays_in_silence() {
     assert_eq!(world.seen(&http), bob);
     world.pass(10_000);
     assert_eq!(world.seen(&http), bob, "in silence it stays");
+    // A camera that is off is not looked at.
+    for (muted, expected) in [(true, ada[1]), (false, bob[1])] {
+        let (track, conn) = (bob[1].expect("a camera"), bobs.conn);
+        world.say(conn, ClientMessage::Mute { track, muted });
+        world.pass(50);
+        assert_eq!(world.seen(&http), [bob[0], expected]);
+    }
     // Somebody without a camera is heard; the picture stays with who has one.
     let mut voice = world.join("room", "voice");
     let mic = world.publish(&mut voice, &[("mic", Microphone)])[0];
