@@ -44,7 +44,7 @@ pub struct Refusals {
     /// An address family, transport or attribute that is not supported.
     pub unsupported: u64,
     pub bad_request: u64,
-    /// Connections beyond what there may be, in all or from one address.
+    /// Connections beyond what there may be, in all or from one address, and those that ask for much without credentials.
     pub connections: u64,
     /// TLS handshakes that failed or took too long.
     pub handshakes: u64,

@@ -212,6 +212,28 @@ def test_strangers_cost_no_memory(turn):
     assert after < before + 2_048, f"{before} KiB became {after} KiB"
 
 
+def test_strangers_who_read_nothing_cost_no_memory(turn):
+    before = turn.resident_kib()
+    binding = request_of(0x0001) * 1_000
+    with contextlib.ExitStack() as held:
+        for _ in range(100):
+            one = held.enter_context(socket.create_connection(("127.0.0.1", turn.port), 10))
+            one.setblocking(False)
+            sent = 0
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                for _ in range(1_000):
+                    # Goes on where it was cut off: the server is to understand each request.
+                    sent += one.send(binding[sent % len(binding) :])
+        deadline = time.monotonic() + PATIENCE
+        while turn.metrics()["connections"] > 0:
+            assert time.monotonic() < deadline, "who only asks is kept"
+            time.sleep(0.1)
+        metrics = turn.metrics()
+        after = turn.resident_kib()
+    assert metrics["refused.connections"] == 100 and metrics["bindings"] <= 100 * 65
+    assert after < before + 100 * 64, f"{before} KiB became {after} KiB"
+
+
 def test_connections_are_counted_and_slow_ones_are_closed(request, tmp_path):
     with serving(request, tmp_path, address_connections=4) as turn, contextlib.ExitStack() as held:
         connect = lambda: held.enter_context(socket.create_connection(("127.0.0.1", turn.port), 10))

@@ -288,7 +288,7 @@ impl Shell {
                 };
                 self.listeners.get(usize::from(listener)).is_some_and(|socket| socket.try_send_to(datagram, addr).is_ok())
             }
-            Client::Stream { connection, .. } => self.streams.queue(connection, parts),
+            Client::Stream { connection, .. } => self.streams.queue(connection, self.server.borrow().holds(client), parts),
         };
         if !sent {
             self.counted.borrow_mut().dropped.unsent += 1;

@@ -14,15 +14,21 @@ use super::*;
 /// How long a connection may be without an allocation.
 const WITHOUT_ALLOCATION: Duration = Duration::from_secs(30);
 
+/// Messages that a connection may send before it has an allocation: a challenge or two, and where it is seen.
+const MESSAGES_OF_STRANGERS: u32 = 64;
+
 /// How long one message may take to arrive, and a TLS handshake.
 const SLOW: Duration = Duration::from_secs(10);
 
 /// How long a client may read nothing of what waits for it.
 const STALLED: Duration = Duration::from_secs(20);
 
-/// What may wait to be written to one connection, in messages and in bytes. More is dropped.
+/// Messages that may wait to be written to one connection. More are dropped.
 const QUEUE: usize = 512;
-const QUEUE_BYTES: usize = 512 << 10;
+
+/// The same in bytes: for who holds an allocation, and for strangers, who have little to be told.
+const QUEUE_BYTES: usize = 256 << 10;
+const STRANGER_BYTES: usize = 4 << 10;
 
 /// Read at a time.
 const READ: usize = 4 << 10;
@@ -59,11 +65,12 @@ impl Streams {
     }
 
     /// Queues a message; false if the connection is gone or takes no more.
-    pub(super) fn queue(&self, connection: u64, parts: &[&[u8]]) -> bool {
+    pub(super) fn queue(&self, connection: u64, holds: bool, parts: &[&[u8]]) -> bool {
         let open = self.open.borrow();
         let Some(queue) = open.get(&connection) else { return false };
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        if queue.bytes.get() + length > QUEUE_BYTES || queue.messages.try_send(parts.concat()).is_err() {
+        let most = if holds { QUEUE_BYTES } else { STRANGER_BYTES };
+        if queue.bytes.get() + length > most || queue.messages.try_send(parts.concat()).is_err() {
             return false;
         }
         queue.bytes.set(queue.bytes.get() + length);
@@ -168,6 +175,7 @@ async fn read(shell: &Rc<Shell>, stream: impl AsyncRead, client: Client) -> io::
     // When what was begun has to be there.
     let mut begun: Option<Instant> = None;
     let mut out = Vec::new();
+    let mut strange = 0;
     loop {
         buffer.reserve(READ);
         tokio::select! {
@@ -191,6 +199,11 @@ async fn read(shell: &Rc<Shell>, stream: impl AsyncRead, client: Client) -> io::
                     shell.hear_stream(client, rest.get(..length).unwrap_or_default(), &mut out);
                     done += length;
                     begun = None;
+                    strange = if shell.server.borrow().holds(client) { 0 } else { strange + 1 };
+                    if strange > MESSAGES_OF_STRANGERS {
+                        shell.counted.borrow_mut().refused.connections += 1;
+                        return Err(io::ErrorKind::PermissionDenied.into());
+                    }
                 }
                 Frame::More => break,
                 Frame::Broken => {
@@ -207,6 +220,8 @@ async fn read(shell: &Rc<Shell>, stream: impl AsyncRead, client: Client) -> io::
         } else {
             begun = begun.or_else(|| Some(Instant::now() + SLOW));
         }
+        // A busy connection must leave the others their turn.
+        tokio::task::yield_now().await;
     }
 }
 
