@@ -5,37 +5,33 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/node.rs"]
+mod node;
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client::{Client, Wire};
+use node::Shard;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use weir::edge::media::{Command, Event, Origin, TrackSpec, ViewItem};
 use weir::edge::peer::Certificate;
 use weir::edge::plan::{DtlsPlan, ExtensionIds, IceCredentials, IcePlan, MediaPlan, PayloadType, ReceivePlan, SendPlan, Slot};
 use weir::id::{MemberId, RoomId, ShardId, TrackId};
-use weir::rtp::clock::{Epoch, NtpTime};
+use weir::rtp::clock::NtpTime;
 use weir::rtp::header::{self, Header, Outgoing};
 use weir::rtp::rtcp::{Rtcp, SenderInfo, parse, write};
 use weir::rtp::{Codec, Extensions, HopOut, Kind, LayerInfo, Source};
 use weir::shard::stats::ShardStats;
-use weir::shard::{self, Inbox, pipe, tcp};
-use weir::units::{Bitrate, PixelHeight};
+use weir::shard::{Inbox, tcp};
+use weir::units::PixelHeight;
 
 const TRACK: TrackId = TrackId(1);
 const PUBLISHER: MemberId = MemberId(1);
 const VIEWER: MemberId = MemberId(2);
 const PATIENCE: Duration = Duration::from_secs(10);
-
-struct Shard {
-    addr: SocketAddr,
-    commands: mpsc::Sender<Command>,
-    inbox: mpsc::Sender<Inbox>,
-    handle: shard::Handle,
-}
 
 /// Some shards of one node, and what signaling would know of them.
 struct Node {
@@ -48,32 +44,9 @@ struct Node {
 impl Node {
     fn start(count: u8) -> Self {
         let certificate = Arc::new(Certificate::generate().expect("a certificate"));
-        let epoch = Epoch { instant: Instant::now(), ntp: NtpTime::from_unix(Duration::from_secs(1_800_000_000)) };
-        let (events, heard) = mpsc::channel(4_096);
-        let shards = pipe::mesh(count).into_iter().zip(0..count).map(|(pipes, index)| {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-            let addr = socket.local_addr().expect("bound");
-            let (commands, commanded) = mpsc::channel(shard::COMMANDS_DEPTH);
-            let (inbox, messages) = mpsc::channel(shard::INBOX_DEPTH);
-            let start = shard::Start {
-                id: ShardId(index),
-                socket,
-                certificate: Arc::clone(&certificate),
-                epoch,
-                pipes,
-                commands: commanded,
-                inbox: messages,
-                events: events.clone(),
-                gather: Duration::ZERO,
-                budget: Bitrate::mbps(20),
-                loudest: 3,
-                full_percent: 0,
-            };
-            Shard { addr, commands, inbox, handle: shard::start(start).expect("a shard") }
-        });
-        let shards = shards.collect();
+        let (shards, events) = node::shards(count, &certificate);
         let clients = Arc::new(Certificate::generate().expect("a certificate"));
-        Self { certificate, clients, shards, events: heard }
+        Self { certificate, clients, shards, events }
     }
 
     async fn tell(&self, shard: usize, command: Command) {

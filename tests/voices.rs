@@ -6,27 +6,25 @@
 #[allow(dead_code)] // made for tests that use TCP too
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/node.rs"]
+mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use client::{Client, Wire};
-use tokio::sync::mpsc;
+use node::Shard;
 use weir::edge::media::{Command, Event, Origin, TrackSpec};
 use weir::edge::peer::Certificate;
 use weir::edge::plan::{DtlsPlan, ExtensionIds, IceCredentials, IcePlan, MediaPlan, PayloadType, ReceivePlan, SendPlan, Slot};
 use weir::id::{MemberId, RoomId, ShardId, TrackId};
-use weir::rtp::clock::{Epoch, NtpTime};
 use weir::rtp::header::{self, Header, Outgoing};
 use weir::rtp::{AudioLevel, Codec, Extensions, HopOut, Kind, LayerInfo, Source};
-use weir::shard::{self, Inbox, pipe};
-use weir::units::Bitrate;
+use weir::shard::Inbox;
 
 const MEMBERS: u64 = 100;
 const SLOTS: u16 = 8;
-const LOUDEST: usize = 3;
 /// Payload of a frame of speech, and of silence without DTX, at some 32 kbps and 16 kbps.
 const SPEECH: usize = 80;
 const SILENCE: usize = 40;
@@ -117,30 +115,7 @@ async fn live(mut client: Client, member: u64, talks: Arc<Mutex<Option<u64>>>, h
 async fn a_hundred_open_microphones_and_one_voice() {
     let certificate = Arc::new(Certificate::generate().expect("a certificate"));
     let clients = Arc::new(Certificate::generate().expect("a certificate"));
-    let epoch = Epoch { instant: Instant::now(), ntp: NtpTime::from_unix(Duration::from_secs(1_800_000_000)) };
-    let (events, mut told) = mpsc::channel(4_096);
-    let mut shards = Vec::new();
-    for (pipes, index) in pipe::mesh(2).into_iter().zip(0..) {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let addr = socket.local_addr().expect("bound");
-        let (commands, commanded) = mpsc::channel(shard::COMMANDS_DEPTH);
-        let (inbox, messages) = mpsc::channel(shard::INBOX_DEPTH);
-        let start = shard::Start {
-            id: ShardId(index),
-            socket,
-            certificate: Arc::clone(&certificate),
-            epoch,
-            pipes,
-            commands: commanded,
-            inbox: messages,
-            events: events.clone(),
-            gather: Duration::ZERO,
-            budget: Bitrate::mbps(20),
-            loudest: LOUDEST,
-            full_percent: 0,
-        };
-        shards.push((addr, commands, inbox, shard::start(start).expect("a shard")));
-    }
+    let (shards, mut told) = node::shards(2, &certificate);
     let room = RoomId::new("room");
     let home = |member: u64| usize::from(member % 2 == 1);
     let talks = Arc::new(Mutex::new(None));
@@ -148,13 +123,13 @@ async fn a_hundred_open_microphones_and_one_voice() {
     let mut tasks = Vec::new();
     let mut bound: BTreeMap<u64, Vec<TrackId>> = BTreeMap::new();
     for member in 0..MEMBERS {
-        let (addr, commands, ..) = &shards[home(member)];
+        let Shard { addr, commands, .. } = &shards[home(member)];
         let plan = plan(home(member), MemberId(member), &clients);
         commands.send(Command::AddPeer { member: MemberId(member), room: room.clone() }).await.expect("it runs");
         commands.send(Command::Configure { member: MemberId(member), plan: Box::new(plan.clone()) }).await.expect("it runs");
         let client = Client::connect(Wire::udp(*addr).await, &plan, Arc::clone(&clients), certificate.fingerprint()).await;
         tasks.push(tokio::spawn(live(client, member, Arc::clone(&talks), Arc::clone(&heard))));
-        for (index, (_, commands, ..)) in shards.iter().enumerate() {
+        for (index, Shard { commands, .. }) in shards.iter().enumerate() {
             let origin = match home(member) == index {
                 true => Origin::Member(MemberId(member)),
                 false => Origin::Shard(ShardId(home(member) as u8)),
@@ -175,12 +150,12 @@ async fn a_hundred_open_microphones_and_one_voice() {
         let tracks: Vec<TrackId> = (0..MEMBERS).filter(|&other| other != member).take(SLOTS.into()).map(TrackId).collect();
         for (slot, &track) in tracks.iter().enumerate() {
             let bind = Command::Bind { member: MemberId(member), slot: Slot(slot as u16), track: Some(track) };
-            shards[home(member)].1.send(bind).await.expect("it runs");
+            shards[home(member)].commands.send(bind).await.expect("it runs");
         }
         bound.insert(member, tracks);
     }
     // Signaling: whoever is passed on gets a slot of each member of that shard, and the first level is noted.
-    let commands: Vec<_> = shards.iter().map(|(_, commands, ..)| commands.clone()).collect();
+    let commands: Vec<_> = shards.iter().map(|shard| shard.commands.clone()).collect();
     let levels: Arc<Mutex<BTreeMap<TrackId, Instant>>> = Arc::default();
     let voices = Arc::clone(&levels);
     tasks.push(tokio::spawn(async move {
@@ -245,9 +220,9 @@ async fn a_hundred_open_microphones_and_one_voice() {
     for task in tasks {
         task.abort();
     }
-    for (_, _, inbox, _) in &shards {
+    for Shard { inbox, .. } in &shards {
         inbox.send(Inbox::Stop).await.expect("it runs");
     }
-    let join = move || shards.into_iter().for_each(|(.., handle)| handle.join());
+    let join = move || shards.into_iter().for_each(|shard| shard.handle.join());
     tokio::task::spawn_blocking(join).await.expect("every shard ends");
 }

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { Member } from "../../cascade/support/member.mjs";
 import { ARTIFACTS, ROOT, SECRET, until } from "../../cascade/support/world.mjs";
 
-const BINARY = process.env.WEIR_TEST_BINARY ?? [join(ROOT, "target/release/weir"), join(ROOT, "target/debug/weir")].find(existsSync) ?? "weir";
-const NODE = "10.8.0.1";
+export const BINARY = process.env.WEIR_TEST_BINARY ?? [join(ROOT, "target/release/weir"), join(ROOT, "target/debug/weir")].find(existsSync) ?? "weir";
+export const NODE = "10.8.0.1";
 const ip = (...args) => execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
 const tc = (...args) => execFileSync("nsenter", ["--net=/run/netns/node", "tc", ...args], { stdio: ["ignore", "pipe", "pipe"] });
 
@@ -72,8 +72,19 @@ export class Star {
     return { stop: () => (clearInterval(timer), samples) };
   }
 
+  /** Lets processes beside the node reach it too. */
+  beside() {
+    ip("route", "add", `${NODE}/32`, "via", "10.7.0.2");
+  }
+
   /** Somebody behind a wire. */
   member(name) {
+    this.wire(name);
+    return new Member(name, name, `http://${NODE}:8080`);
+  }
+
+  /** A wire to the node, from a namespace of that name. */
+  wire(name) {
     const net = `10.6.${++this.#wires}`;
     ip("netns", "add", name);
     ip("-n", name, "link", "set", "lo", "up");
@@ -84,7 +95,6 @@ export class Star {
       ip("-n", ns, "link", "set", device, "up");
     }
     ip("-n", name, "route", "add", "default", "via", `${net}.1`);
-    return new Member(name, name, `http://${NODE}:8080`);
   }
 
   /** What the wire toward a member carries, with a queue of so many milliseconds; `null` is all that there is. */

@@ -1,0 +1,61 @@
+// A wall of tiles behind a narrow wire: forty cameras, and one who watches them all with 2 Mbps. Both crowds are those of `weir load`,
+// which measure and decode nothing. Prints a table.
+
+import "../cascade/support/isolated.mjs";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { flags, keep, round } from "../cascade/support/measure.mjs";
+import { SECRET, sleep } from "../cascade/support/world.mjs";
+import { BINARY, NODE, Star } from "./support/star.mjs";
+
+const URL = `http://${NODE}:8080`;
+
+/** A crowd behind the wire of `ns`, or beside the node. What it samples each second is gathered in `samples`. */
+function crowd(ns, args) {
+  const load = [BINARY, "load", "--key", "test", "--url", URL, "--room", "tiles", "--samples", "--quiet", ...args.map(String)];
+  const [command, ...rest] = ns ? ["nsenter", `--net=/run/netns/${ns}`, ...load] : load;
+  const child = spawn(command, rest, { env: { ...process.env, WEIR_LOAD_SECRET: SECRET }, stdio: ["ignore", "pipe", "inherit"] });
+  const samples = [];
+  createInterface({ input: child.stdout }).on("line", (line) => samples.push(JSON.parse(line)));
+  return { samples, stop: () => child.kill("SIGTERM") };
+}
+
+/** @param {{ kbps?: number, count?: number, seconds?: number, queue_ms?: number }} [how] */
+export async function tiles({ kbps = 2_000, count = 40, seconds = 30, queue_ms = 200 } = {}) {
+  const star = await new Star().start("tiles");
+  star.beside();
+  star.wire("cat");
+  star.narrow("cat", kbps, queue_ms);
+  const cameras = crowd(null, ["--publishers", count, "--video", "360p", "--fps", 15, "--video-bps", "300k", "--duration", 3_600]);
+  try {
+    await sleep(count * 50 + 4_000);
+    const watcher = crowd("cat", ["--subscribers", 1, "--layout", `grid:${count}`, "--duration", 3_600]);
+    // Slots, keyframes and the estimate take their time.
+    await sleep(12_000);
+    const from = watcher.samples.length;
+    await sleep(seconds * 1_000);
+    const steady = watcher.samples.slice(from);
+    watcher.stop();
+    const shown = steady.map(({ layers }) => layers.reduce((sum, layer) => sum + layer, 0));
+    return {
+      wire: `${kbps} kbps`,
+      tiles: count,
+      shown_least: Math.min(...shown), shown_most: Math.max(...shown),
+      freezes: steady.at(-1).freezes - steady[0].freezes,
+      loss: round(steady.reduce((sum, { loss }) => sum + loss, 0) / steady.length, 4),
+      kbps: round(steady.reduce((sum, { received_bps }) => sum + received_bps, 0) / steady.length / 1_000),
+      samples: watcher.samples,
+    };
+  } finally {
+    cameras.stop();
+    star.close();
+  }
+}
+
+if (process.argv[1] === (await import("node:url")).fileURLToPath(import.meta.url)) {
+  const { kbps, tiles: count } = flags("A wall of tiles behind a narrow wire.", { kbps: { default: "2000", help: "what the wire carries" }, tiles: { default: "40", help: "cameras" } });
+  const { samples, ...row } = await tiles({ kbps: Number(kbps), count: Number(count) });
+  for (const { at, layers, freezes, loss, received_bps } of samples) console.log(`${at.toFixed(0).padStart(4)} s  ${layers}  freezes ${freezes}  loss ${loss.toFixed(3)}  ${round(received_bps / 1_000)} kbps`);
+  keep("tiles", { rows: [row] });
+  process.exit(0);
+}
