@@ -17,7 +17,7 @@ section! {
     /// STUN and TURN, for members whose networks let nothing else through, and for other software. Off until it has a place to
     /// listen. Members get credentials by themselves; docs/turn.md tells how others do.
     Turn as "turn" {
-        /// Addresses and ports for UDP and TCP, such as "0.0.0.0:3478" and "[::]:3478". Empty: off.
+        /// Addresses and ports for UDP and TCP, such as `"0.0.0.0:3478"` and `"[::]:3478"`. Empty: off.
         listen: Vec<SocketAddr> = Vec::new(),
         /// The same for TLS, such as "0.0.0.0:5349"; 443 gets through most firewalls. Needs tls_cert, tls_key and host.
         tls_listen: Vec<SocketAddr> = Vec::new(),
