@@ -1,7 +1,10 @@
-//! What a viewer's slots carry that nobody can ask for more of them: one member's picture and voice, or those of whoever speaks. The
-//! first slot of each kind is for the one who is followed, further ones are for others. Pure; `edge::hub` deals the slots by it.
+//! What the slots of a viewer carry who can ask for nothing after its offer: one member's picture and voice, or those of whoever
+//! speaks. The first slot of each kind is for the one who is followed, further ones are for others. Pure; `edge::hub` deals the slots.
 
 use std::cmp::Reverse;
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
 
 use super::Hub;
 use super::member::Member;
@@ -62,10 +65,10 @@ impl Viewer {
             }
             Followed::Speaker { seen, heard } => {
                 let dominant = room.speakers.dominant();
-                let spoke = |owner: MemberId| {
-                    let own = room.tracks.iter().filter(|track| track.owner == owner && track.info.kind == Kind::Audio);
-                    own.filter_map(|track| room.speakers.spoke(track.info.id)).max()
-                };
+                let mut spoke: FxHashMap<MemberId, Instant> = FxHashMap::default();
+                for (track, at) in room.tracks.iter().filter_map(|track| Some((track, room.speakers.spoke(track.info.id)?))) {
+                    spoke.entry(track.owner).and_modify(|last| *last = at.max(*last)).or_insert(at);
+                }
                 // A camera that is off has no picture to show.
                 let mut wanted: Vec<Wanted> =
                     others.filter(|track| track.info.kind == Kind::Audio || !track.info.muted).map(wanted).collect();
@@ -77,7 +80,7 @@ impl Viewer {
                         _ => 2,
                     };
                     let unheard = wish.kind == Kind::Audio && !voices.contains(&wish.track);
-                    (led, unheard, Reverse(spoke(wish.owner)), is_screen(wish.source))
+                    (led, unheard, Reverse(spoke.get(&wish.owner).copied()), is_screen(wish.source))
                 });
                 *seen = wanted.iter().find(|wish| wish.kind == Kind::Video).map(|wish| wish.owner);
                 // Before anybody spoke, who is seen is heard.
