@@ -15,7 +15,6 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +22,9 @@ use weir::edge::media::{Command, Event, Origin, TrackSpec, ViewItem};
 use weir::edge::peer::Certificate;
 use weir::edge::plan::{DtlsPlan, ExtensionIds, IceCredentials, IcePlan, MediaPlan, PayloadType, ReceivePlan, SendPlan, Slot};
 use weir::id::{MemberId, RoomId, ShardId, TrackId};
+use weir::load::member::{Happened, Role};
+use weir::load::publisher::Published;
+use weir::load::worker::{self, Worker};
 use weir::rtp::clock::{Epoch, NtpTime};
 use weir::rtp::{Codec, Kind, LayerInfo, Source};
 use weir::shard::{self, Inbox, pipe};
@@ -112,11 +114,12 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
     let (inbox, messages) = mpsc::channel(shard::INBOX_DEPTH);
     let (events, mut heard) = mpsc::channel::<(ShardId, Event)>(65_536);
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let epoch = Epoch { instant: Instant::now(), ntp: NtpTime::from_unix(unix) };
     let handle = shard::start(shard::Start {
         id: ShardId(0),
         socket,
         certificate: Arc::clone(&certificate),
-        epoch: Epoch { instant: Instant::now(), ntp: NtpTime::from_unix(unix) },
+        epoch,
         pipes: pipe::mesh(1).remove(0),
         commands,
         inbox: messages,
@@ -130,8 +133,9 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
     let drain = tokio::spawn(async move { while heard.recv().await.is_some() {} });
 
     let room = RoomId::new("bench");
-    let received = Arc::new(AtomicU64::new(0));
     let client_certificate = Arc::new(Certificate::generate().expect("a certificate"));
+    let (happens, mut happened) = mpsc::channel(1_024);
+    let subscribers = Worker::start(0, epoch, Arc::clone(&client_certificate), happens).expect("a thread");
     let mut tasks = Vec::new();
     let publisher = MemberId(0);
     for index in 0..=options.subscribers {
@@ -140,7 +144,6 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
         let tell = |told| command.send(told);
         tell(Command::AddPeer { member, room: room.clone() }).await.expect("the shard runs");
         tell(Command::Configure { member, plan: Box::new(plan.clone()) }).await.expect("the shard runs");
-        let client = client::Load::connect(server, &plan, Arc::clone(&client_certificate), certificate.fingerprint()).await;
         if member == publisher {
             let track = TrackSpec {
                 id: TRACK,
@@ -152,12 +155,23 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
                 origin: Origin::Member(publisher),
             };
             tell(Command::AddTrack { track }).await.expect("the shard runs");
-            tasks.push(tokio::spawn(client.publish(burst, plan.extensions, PUBLISHED_SSRC)));
+            let (certificate, of_server) = (Arc::clone(&client_certificate), certificate.fingerprint());
+            tasks.push(client::publisher(server, &plan, certificate, of_server, burst, PUBLISHED_SSRC).await);
         } else {
             tell(Command::Bind { member, slot: Slot(0), track: Some(TRACK) }).await.expect("the shard runs");
             let item = ViewItem { track: TRACK, height: PixelHeight(720), visible: true, priority: 0 };
             tell(Command::View { member, items: vec![item] }).await.expect("the shard runs");
-            tasks.push(tokio::spawn(client.subscribe(plan.extensions, Arc::clone(&received))));
+            let role = Box::new(Role {
+                published: Published { audio: None, video: Vec::new() },
+                lines: [None, None],
+                seed: rand::random(),
+                verify: false,
+                asked: Instant::now(),
+                began: Instant::now(),
+            });
+            let settled = Box::new(client::settled(server, &plan, certificate.fingerprint()));
+            subscribers.tell(worker::Command::Configure { key: index.into(), role, settled }).await;
+            assert_eq!(happened.recv().await, Some((index.into(), Happened::Connected)));
         }
     }
     let joins = meter::cpu_ns_of("shard-0") as f64 / 1e6 / f64::from(options.subscribers + 1);
@@ -169,11 +183,11 @@ async fn forwarding(options: &Options, burst: u32) -> Row {
         inbox.send(Inbox::Stats { reply }).await.expect("the shard runs");
         stats.await.expect("the shard answers").rtp_out
     };
-    let (before, received_before) = (forwarded().await, received.load(Ordering::Relaxed));
+    let (before, received_before) = (forwarded().await, subscribers.read().await.heard.video.received);
     let meter = meter::Meter::start("shard-0", options.seconds);
     tokio::time::sleep(Duration::from_secs(options.seconds)).await;
     let cost = tokio::task::spawn_blocking(move || meter.stop()).await.expect("measured");
-    let (after, received_after) = (forwarded().await, received.load(Ordering::Relaxed));
+    let (after, received_after) = (forwarded().await, subscribers.read().await.heard.video.received);
     inbox.send(Inbox::Stop).await.expect("the shard runs");
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     tokio::task::spawn_blocking(move || handle.join()).await.expect("joined");

@@ -168,7 +168,7 @@ impl Run {
                 Some(news) = self.news.recv() => self.hear(news),
                 Some((_, happened)) = self.happened.recv() => self.media(happened),
                 _ = looks.tick() => {
-                    let sample = self.look(until.is_some()).await?;
+                    let Some(sample) = self.look(until.is_some()).await? else { continue };
                     look(&sample);
                     let there = sample.connected + sample.failed >= self.plan.scenario.size();
                     let late = all_asked.is_some_and(|at| at.elapsed() > SETTLING);
@@ -184,8 +184,9 @@ impl Run {
                     }
                 }
                 () = end => {
-                    let sample = self.look(true).await?;
-                    look(&sample);
+                    if let Some(sample) = self.look(true).await? {
+                        look(&sample);
+                    }
                     return Ok(());
                 }
             }
@@ -266,19 +267,23 @@ impl Run {
         }
     }
 
-    /// One look at everything.
-    async fn look(&mut self, steady: bool) -> Result<Sample, String> {
+    /// One look at everything. No sample comes of one that follows soon upon another: its rates would mean nothing.
+    async fn look(&mut self, steady: bool) -> Result<Option<Sample>, String> {
         let mut readings = Vec::with_capacity(self.workers.len());
         for worker in &self.workers {
             readings.push(worker.read().await);
         }
         let now = Instant::now();
         let at = now.saturating_duration_since(self.began).as_secs_f64();
-        let took = (at - self.samples.last().map_or(0.0, |sample| sample.at)).max(0.001);
+        let took = at - self.samples.last().map_or(0.0, |sample| sample.at);
         let mut latencies = Latencies::default();
         readings.iter().for_each(|reading| latencies.add(&reading.latencies));
         if steady {
             self.steady.latencies.add(&latencies);
+        }
+        if took < LOOK.as_secs_f64() / 2.0 {
+            self.latest = readings;
+            return Ok(None);
         }
         let grown = |value: fn(&Reading) -> u64| {
             let sum = |readings: &[Reading]| readings.iter().map(value).sum::<u64>();
@@ -318,7 +323,7 @@ impl Run {
         }
         self.latest = readings;
         self.samples.push(sample);
-        Ok(sample)
+        Ok(Some(sample))
     }
 
     /// Has everybody leave, and sums up.

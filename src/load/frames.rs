@@ -1,6 +1,7 @@
-//! When pictures come, and when they stand still, told from the timestamps in RTP headers. The rule is that of a browser's
-//! `freezeCount` (W3C webrtc-stats). Pure; `subscriber` calls it for each packet that belongs to a picture that can be shown.
+//! When pictures come, and when they stand still, told from the numbers and timestamps in RTP headers: a picture behind a gap waits
+//! for what lacks, or for a keyframe. The rule is that of a browser's `freezeCount` (W3C webrtc-stats). Pure; `subscriber` calls it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::rtp::sequence::newer32;
@@ -13,6 +14,44 @@ const WEIGHT: u32 = 10;
 const BEYOND: Duration = Duration::from_millis(150);
 /// A picture that stands for so long does not come any more.
 const STANDS: Duration = Duration::from_secs(1);
+
+/// Packets that wait behind a gap at most; a stream that lacks more needs a keyframe.
+const MOST_AHEAD: usize = 1_024;
+
+/// Puts the packets of a stream in order.
+#[derive(Clone, Debug, Default)]
+pub struct Order {
+    /// The next that can be decoded.
+    next: u64,
+    /// Number and timestamp of what waits.
+    ahead: BTreeMap<u64, u32>,
+}
+
+impl Order {
+    /// A keyframe begins here; nothing before it matters.
+    pub fn anew(&mut self, ext_seq: u64) {
+        self.ahead = self.ahead.split_off(&ext_seq);
+        self.next = ext_seq;
+    }
+
+    /// A packet came. `shown` is called with the timestamp of each that can be decoded now; with none of them while a keyframe is
+    /// looked for.
+    pub fn take(&mut self, ext_seq: u64, timestamp: u32, seeks: bool, mut shown: impl FnMut(u32)) {
+        if seeks || ext_seq > self.next {
+            if self.ahead.len() == MOST_AHEAD {
+                self.ahead.pop_first();
+            }
+            self.ahead.insert(ext_seq, timestamp);
+        } else if ext_seq == self.next {
+            shown(timestamp);
+            self.next += 1;
+            while let Some(timestamp) = self.ahead.remove(&self.next) {
+                shown(timestamp);
+                self.next += 1;
+            }
+        }
+    }
+}
 
 /// The frames of one stream.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +115,25 @@ mod tests {
         assert_eq!(frames.came(last + ms(185), 50 * 3_600), Some(None));
         assert_eq!(frames.came(last + ms(185 + 210), 51 * 3_600), Some(Some(ms(210))));
         assert!(!frames.stands(last + ms(1_300)) && frames.stands(last + ms(1_500)));
+    }
+
+    #[test]
+    fn what_is_behind_a_gap_waits_for_what_lacks_or_for_a_keyframe() {
+        let mut order = Order::default();
+        let mut take = |ext_seq, seeks, anew: bool| -> Vec<u32> {
+            let mut shown = Vec::new();
+            if anew {
+                order.anew(ext_seq);
+            }
+            order.take(ext_seq, ext_seq as u32, seeks, |timestamp| shown.push(timestamp));
+            shown
+        };
+        assert!(take(11, true, false).is_empty(), "a keyframe is looked for");
+        assert_eq!(take(10, false, true), [10, 11], "it was there already");
+        assert_eq!((take(13, false, false), take(14, false, false)), (vec![], vec![]));
+        assert_eq!(take(12, false, false), [12, 13, 14]);
+        assert!(take(12, false, false).is_empty(), "an old one");
+        assert_eq!((take(16, false, false), take(20, false, true)), (vec![], vec![20]));
     }
 
     #[test]

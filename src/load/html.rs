@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::rtp::Kind;
 
-use super::account::{Heard, MAX_HOPS, Said};
+use super::account::{Heard, Said};
 use super::plot::{self, Line, Plot};
 use super::report::{BUSY, Report, Sample, Times, bits, share};
 
@@ -60,7 +60,12 @@ fn figures(out: &mut String, report: &Report) {
     figure("lost", format!("{:.3} <i>%</i>", share(lost, expected) * 100.0), format!("{lost} of {expected} packets"), lost > 0);
     let worst = report.latency.iter().max_by(|a, b| a.ms.p99.total_cmp(&b.ms.p99));
     if let Some(latency) = worst {
-        figure("latency, p99", format!("{:.1} <i>ms</i>", latency.ms.p99), format!("p50 {:.2} ms", latency.ms.p50), false);
+        figure(
+            "latency, p99",
+            format!("{:.1} <i>ms</i>", latency.ms.p99),
+            format!("{}; p50 {:.2} ms", latency.name(), latency.ms.p50),
+            false,
+        );
     }
     let video = &report.heard.video;
     if video.frames > 0 {
@@ -139,16 +144,10 @@ fn tables(out: &mut String, report: &Report) {
     table(
         out,
         "Latency from publisher to subscriber, while all were there",
-        &["", "packets", "p50", "p95", "p99", "most"],
+        &["", "packets", "p50", "p95", "p99", "most", "each link adds"],
         report.latency.iter().map(|latency| {
-            let kind = if latency.kind == Kind::Audio { "audio" } else { "video" };
-            let way = match latency.hops {
-                0 => "within one server".to_owned(),
-                1 => "over 1 link".to_owned(),
-                MAX_HOPS => format!("over {MAX_HOPS} links or more"),
-                hops => format!("over {hops} links"),
-            };
-            times(&format!("{kind}, {way}"), &latency.ms)
+            let link = latency.per_link_ms.map(|ms| format!("{ms:.2} ms")).unwrap_or_default();
+            times(&latency.name(), &latency.ms).into_iter().chain([link]).collect()
         }),
     );
     let joins = &report.joins;

@@ -78,6 +78,21 @@ pub struct Latency {
     /// Links between servers that they crossed; the last stands for longer ways too.
     pub hops: usize,
     pub ms: Times,
+    /// What each link adds to the median of those that crossed none.
+    pub per_link_ms: Option<f64>,
+}
+
+impl Latency {
+    /// What it is the latency of.
+    pub fn name(&self) -> String {
+        let kind = if self.kind == Kind::Audio { "audio" } else { "video" };
+        match self.hops {
+            0 => format!("{kind}, within one server"),
+            1 => format!("{kind}, over 1 link"),
+            MAX_HOPS => format!("{kind}, over {MAX_HOPS} links or more"),
+            hops => format!("{kind}, over {hops} links"),
+        }
+    }
 }
 
 /// What the server used while all were there.
@@ -131,7 +146,18 @@ pub struct Sample {
 pub fn latencies(latencies: &Latencies) -> Vec<Latency> {
     let of = |kind| (0..=MAX_HOPS).filter_map(move |hops| Some((kind, hops, latencies.of(kind, hops)?)));
     let known = [Kind::Audio, Kind::Video].into_iter().flat_map(of).filter(|(.., histogram)| histogram.count() > 0);
-    known.map(|(kind, hops, histogram)| Latency { kind, hops, ms: Times::of(histogram) }).collect()
+    let mut all: Vec<Latency> =
+        known.map(|(kind, hops, histogram)| Latency { kind, hops, ms: Times::of(histogram), per_link_ms: None }).collect();
+    for kind in [Kind::Audio, Kind::Video] {
+        let Some(near) = all.iter().find(|latency| latency.kind == kind && latency.hops == 0).map(|latency| latency.ms.p50)
+        else {
+            continue;
+        };
+        for latency in all.iter_mut().filter(|latency| latency.kind == kind && latency.hops > 0) {
+            latency.per_link_ms = Some((latency.ms.p50 - near) / latency.hops as f64);
+        }
+    }
+    all
 }
 
 /// In milliseconds.
@@ -192,7 +218,7 @@ impl Report {
                     heard.repaired
                 ),
             );
-            if kind == Kind::Video {
+            if kind == Kind::Video && heard.expected > 0 {
                 line(
                     "pictures",
                     format!(
@@ -219,15 +245,10 @@ impl Report {
             }
         }
         for latency in &self.latency {
-            let name = if latency.kind == Kind::Audio { "audio" } else { "video" };
-            let way = match latency.hops {
-                0 => "one server".to_owned(),
-                1 => "1 link".to_owned(),
-                MAX_HOPS => format!("{MAX_HOPS} links or more"),
-                hops => format!("{hops} links"),
-            };
             let Times { p50, p95, p99, most, .. } = latency.ms;
-            line(&format!("latency, {name}"), format!("{way}: p50 {p50:.2} ms, p95 {p95:.2}, p99 {p99:.2}, most {most:.1}"));
+            let link = latency.per_link_ms.map(|ms| format!("; {ms:.2} for each link")).unwrap_or_default();
+            let name = latency.name();
+            line("latency", format!("{name}: p50 {p50:.2} ms, p95 {p95:.2}, p99 {p99:.2}, most {most:.1}{link}"));
         }
         let steady: Vec<&Sample> = self.samples.iter().filter(|sample| sample.steady).collect();
         if !steady.is_empty() {
@@ -312,7 +333,10 @@ pub(crate) fn example() -> Report {
             video: Heard { expected: 1_000, received: 990, lost: 10, frames: 100, ..Heard::default() },
         },
         said: ByKind { audio: Said::default(), video: Said { packets: 1_000, ..Said::default() } },
-        latency: vec![Latency { kind: Kind::Video, hops: 0, ms: times }, Latency { kind: Kind::Video, hops: 1, ms: times }],
+        latency: vec![
+            Latency { kind: Kind::Video, hops: 0, ms: times, per_link_ms: None },
+            Latency { kind: Kind::Video, hops: 1, ms: times, per_link_ms: Some(0.0) },
+        ],
         server: Some(Server {
             cpu_seconds: 13.5,
             cores: 0.5,
@@ -333,7 +357,15 @@ mod tests {
     fn the_table_says_what_happened_and_leaves_out_what_did_not() {
         let report = example();
         let table = report.table();
-        for said in ["4 of 5", "1 × the server is full", "lost 10 (1.000 %)", "1 link: p50", "2.50 µs", "too busy"] {
+        for said in [
+            "4 of 5",
+            "1 × the server is full",
+            "lost 10 (1.000 %)",
+            "1 link: p50",
+            "0.00 for each link",
+            "2.50 µs",
+            "too busy",
+        ] {
             assert!(table.contains(said), "{said} in\n{table}");
         }
         let quiet = Report { heard: ByKind::default(), said: ByKind::default(), server: None, ..report };
@@ -345,8 +377,12 @@ mod tests {
     fn latencies_that_nobody_had_are_left_out() {
         let mut all = Latencies::default();
         all.record(Kind::Video, 9, Duration::from_millis(80));
-        let known = latencies(&all);
-        assert_eq!(known.len(), 1);
+        all.record(Kind::Audio, 0, Duration::from_millis(1));
+        all.record(Kind::Audio, 2, Duration::from_millis(41));
+        let mut known = latencies(&all);
+        let audio: Vec<_> = known.drain(..2).map(|latency| latency.per_link_ms.map(f64::round)).collect();
+        assert_eq!(audio, [None, Some(20.0)]);
+        assert_eq!((known.len(), known[0].per_link_ms), (1, None));
         assert_eq!((known[0].kind, known[0].hops, known[0].ms.count), (Kind::Video, MAX_HOPS, 1));
         assert!((known[0].ms.p50 - 80.0).abs() < 2.0);
     }

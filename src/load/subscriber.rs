@@ -16,7 +16,7 @@ use crate::rtp::twcc::Arrivals;
 use crate::rtp::{Codec, ExtensionIds, Extensions, Kind};
 
 use super::account::{ByKind, Heard, Latencies};
-use super::frames::Frames;
+use super::frames::{Frames, Order};
 use super::offer::{OPUS, RTX, Slot, VP8};
 
 /// Receiver reports are so far apart.
@@ -75,6 +75,7 @@ struct Stream {
     bound: Bound,
     receive: ReceiveStream,
     counts: Counts,
+    order: Order,
     frames: Frames,
     /// A picture that nothing can be shown of until a keyframe comes.
     seeks: Option<Seeking>,
@@ -92,9 +93,6 @@ struct Counts {
     first: u64,
     highest: u64,
     received: u64,
-    /// Where the latest keyframe began, and what came from there on.
-    keyframe: u64,
-    since: u64,
 }
 
 impl Counts {
@@ -103,7 +101,7 @@ impl Counts {
     }
 
     const fn begin(first: u64) -> Self {
-        Self { first, highest: first, received: 0, keyframe: first, since: 0 }
+        Self { first, highest: first, received: 0 }
     }
 
     /// A packet came for the first time.
@@ -115,20 +113,6 @@ impl Counts {
             self.highest = ext_seq;
         }
         self.received += 1;
-        if ext_seq >= self.keyframe {
-            self.since += 1;
-        }
-    }
-
-    /// A keyframe begins here: what is missing before it does not matter any more. Of what came behind it already, little lacks.
-    const fn anew(&mut self, ext_seq: u64) {
-        self.keyframe = ext_seq;
-        self.since = self.highest.saturating_sub(ext_seq) + 1;
-    }
-
-    /// Whether something lacks that the latest picture builds on.
-    const fn has_gap(&self) -> bool {
-        self.highest + 1 > self.keyframe + self.since
     }
 }
 
@@ -248,7 +232,10 @@ impl Subscriber {
                 let arrived = stream.receive.receive(now, header.seq, header.timestamp, Via::Media);
                 let wakes = [self.next, self.arrivals.deadline(), stream.receive.deadline(), Some(self.report_at)];
                 self.next = wakes.into_iter().flatten().min();
-                let Some(ext_seq) = stream.arrived(arrived, heard) else { return };
+                if matches!(arrived, Received::Restarted(_)) && kind == Kind::Video {
+                    stream.seeks = Some(Seeking { since: now, asked: None });
+                }
+                let Some(ext_seq) = stream.arrived(arrived, Via::Media, heard) else { return };
                 // A repair is no measure of the way.
                 if let Some(captured) = capture {
                     latencies.record(kind, stream.bound.hops, wall.since_or_zero(captured));
@@ -256,7 +243,7 @@ impl Subscriber {
                 if stream.opens(ext_seq, self.verify) {
                     stream.open(now, datagram, header, ext_seq, srtp, heard, &mut self.firsts);
                 }
-                stream.show(now, header.timestamp, heard);
+                stream.show(now, ext_seq, header.timestamp, heard);
             }
             _ => {}
         }
@@ -275,10 +262,11 @@ impl Subscriber {
         let arrived = stream.receive.receive(now, u16::from_be_bytes(*seq), header.timestamp, Via::Rtx);
         // Servers probe with what has arrived already.
         if arrived != Received::Duplicate
-            && let Some(ext_seq) = stream.arrived(arrived, heard)
+            && let Some(ext_seq) = stream.arrived(arrived, Via::Rtx, heard)
         {
             heard.repaired += 1;
             stream.look(now, payload, ext_seq, &mut self.firsts);
+            stream.show(now, ext_seq, header.timestamp, heard);
         }
     }
 
@@ -303,6 +291,7 @@ impl Subscriber {
             bound,
             receive: ReceiveStream::new(ssrc, clock, kind == Kind::Video),
             counts: Counts::default(),
+            order: Order::default(),
             frames: Frames::default(),
             seeks: (kind == Kind::Video).then_some(Seeking { since: now, asked: None }),
         };
@@ -366,13 +355,13 @@ impl Subscriber {
 
 impl Stream {
     /// Counts a packet; the number of one that is new.
-    fn arrived(&mut self, arrived: Received, heard: &mut Heard) -> Option<u64> {
+    fn arrived(&mut self, arrived: Received, via: Via, heard: &mut Heard) -> Option<u64> {
         match arrived {
             Received::New(ext_seq) => {
                 if self.counts.received == 0 {
                     self.counts = Counts::begin(ext_seq);
                 }
-                heard.late += u64::from(ext_seq < self.counts.highest);
+                heard.late += u64::from(via == Via::Media && ext_seq < self.counts.highest);
                 self.counts.take(ext_seq);
                 Some(ext_seq)
             }
@@ -423,28 +412,27 @@ impl Stream {
     fn look(&mut self, now: Instant, payload: &[u8], ext_seq: u64, firsts: &mut Firsts) {
         if self.kind == Kind::Video && frame_info(Codec::Vp8, payload, &Extensions::default()).starts_keyframe {
             self.receive.keyframe(ext_seq);
-            self.counts.anew(ext_seq);
+            self.order.anew(ext_seq);
             self.seeks = None;
             firsts.keyframe.get_or_insert(now);
         }
     }
 
-    /// Notes when a frame can be shown.
-    fn show(&mut self, now: Instant, timestamp: u32, heard: &mut Heard) {
+    /// Notes which frames can be shown now that a packet came.
+    fn show(&mut self, now: Instant, ext_seq: u64, timestamp: u32, heard: &mut Heard) {
         if self.kind == Kind::Audio {
             return;
         }
-        // A picture behind a gap waits for what lacks, or for a keyframe.
-        if self.seeks.is_none()
-            && !self.counts.has_gap()
-            && let Some(shown) = self.frames.came(now, timestamp)
-        {
-            heard.frames += 1;
-            if let Some(stood) = shown {
-                heard.freezes += 1;
-                heard.frozen_ms += u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
+        let frames = &mut self.frames;
+        self.order.take(ext_seq, timestamp, self.seeks.is_some(), |timestamp| {
+            if let Some(shown) = frames.came(now, timestamp) {
+                heard.frames += 1;
+                if let Some(stood) = shown {
+                    heard.freezes += 1;
+                    heard.frozen_ms += u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
+                }
             }
-        }
+        });
     }
 
     /// Whether to ask for a keyframe now.
