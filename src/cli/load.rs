@@ -137,7 +137,7 @@ struct PaceFlags {
     /// How long all of them stay, in seconds
     #[arg(long, short, value_name = "SECONDS", default_value_t = 20.0, value_parser = seconds)]
     duration: f64,
-    /// Threads for media; one carries about a thousand listeners
+    /// Threads for media; the table's last line says how busy the busiest was
     #[arg(long, short, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
     /// Open and check every packet instead of a sample

@@ -1,5 +1,5 @@
 //! A crowd for a server: members that publish what looks like cameras and microphones, and members that receive it and report on it as
-//! browsers do, a thousand on a core. `weir load` drives it; tests and benches use its client.
+//! browsers do. `weir load` drives it; tests and benches use its client.
 //!
 //! ```text
 //!  scenario ─ seats ─▶ drive [io] ─ signal [io] ─ session       what is said, as WebSocket frames
