@@ -44,7 +44,7 @@ use crate::rtp::rtcp::{self, Reports, Rtcp};
 use crate::rtp::twcc::Outcome;
 use crate::rtp::{Kind, Layer, Packet};
 use crate::units::Bitrate;
-use downlink::{Downlink, OVERHEAD, Waiting};
+use downlink::{Downlink, Waiting};
 use event::{DropReason, Received};
 use pacer::{Admission, Class, Pacer};
 use transport::Transport;
@@ -337,7 +337,7 @@ impl Peer {
 
     /// Appends one sealed packet for a slot to `buf`, or keeps it for a moment: a voice never waits.
     pub fn forward(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> Sent {
-        let size = sending.packet.payload.len() + OVERHEAD;
+        let size = sending.packet.wire_size();
         if sending.packet.codec.kind() == Kind::Audio {
             self.pacer.spend(sending.now, size);
         } else if let Some(sent) = self.queue(sending, size, Class::Video) {
@@ -348,7 +348,7 @@ impl Peer {
 
     /// Appends one that was sent before, or keeps it for a moment.
     pub fn retransmit(&mut self, sending: &Sending<'_>, buf: &mut Vec<u8>) -> Sent {
-        let size = sending.packet.payload.len() + OVERHEAD;
+        let size = sending.packet.wire_size();
         self.bandwidth.repaired(sending.now, size);
         if let Some(sent) = self.queue(sending, size, Class::Repair) {
             return sent;

@@ -12,9 +12,6 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// A window that took longer had a pause in it and says nothing.
 const BROKEN: Duration = Duration::from_secs(3);
 
-/// What each packet takes beside its payload: headers of IP, UDP and RTP, extensions, the tag. As the downlink counts it.
-const OVERHEAD: usize = 64;
-
 /// Of a keyframe's bytes, one in so many counts. Each switch brings one, several times as large as what follows, and it is spread
 /// over time when it is sent: counted in full, it would have the layer that it starts given up at once.
 const KEYFRAME: usize = 4;
@@ -58,7 +55,7 @@ impl Meter {
         if frame.starts_keyframe {
             self.keyframe = Some(packet.timestamp);
         }
-        let whole = packet.payload.len() + OVERHEAD;
+        let whole = packet.wire_size();
         let counted = if self.keyframe == Some(packet.timestamp) { whole / KEYFRAME } else { whole };
         for (index, bytes) in self.bytes.iter_mut().enumerate() {
             *bytes += (u64::from(frame.cuts.0) >> index & 1) * counted as u64;
@@ -107,7 +104,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::rtp::{Codec, Extensions, FrameInfo};
+    use crate::rtp::{Codec, Extensions, FrameInfo, OVERHEAD};
 
     fn packet(arrival: Instant, index: u64, frame: FrameInfo, bytes: usize) -> Packet {
         let payload = Bytes::from(vec![0; bytes - OVERHEAD]);

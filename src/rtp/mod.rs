@@ -26,7 +26,7 @@ pub use codec::{Codec, Kind, Layer, LayerInfo, LayerSet, Source};
 pub use extension::{ExtensionIds, Hop, HopOut};
 pub use header::{Header, Outgoing};
 pub use history::History;
-pub use packet::{AudioLevel, Extensions, FrameInfo, Numbers, Packet};
+pub use packet::{AudioLevel, Extensions, FrameInfo, Numbers, OVERHEAD, Packet};
 pub use receive::{ReceiveStream, Received, Via};
 pub use rewrite::{Rewriter, Rewritten, Sent, Timestamping};
 pub use scalable::{Cut, Cuts, Entry};

@@ -11,6 +11,9 @@ use super::descriptor;
 use super::header::Header;
 use super::scalable::{Cuts, Entry};
 
+/// What a packet takes beside its payload, about: headers of IP, UDP and RTP, extensions, the tag.
+pub const OVERHEAD: usize = 64;
+
 /// A media packet in its layer's own numbering. Immutable once built; held once, behind an `Arc`, by the track's history.
 #[derive(Clone, Debug)]
 pub struct Packet {
@@ -39,6 +42,11 @@ impl Packet {
         }
         let frame = descriptor::frame_info(codec, &payload, &ext);
         Self { arrival, codec, seq, timestamp: header.timestamp, marker: header.marker, ext, frame, payload }
+    }
+
+    /// What it takes of a path, about.
+    pub fn wire_size(&self) -> usize {
+        self.payload.len() + OVERHEAD
     }
 }
 

@@ -15,16 +15,13 @@ use crate::rtp::header::{self, Outgoing};
 use crate::rtp::rewrite::{Rewritten, apply_numbers};
 use crate::rtp::rtcp::{ReportBlock, SenderInfo, write};
 use crate::rtp::twcc::SentLog;
-use crate::rtp::{Codec, HopOut, Kind, Numbers, Packet, red, rtx};
+use crate::rtp::{Codec, HopOut, Kind, Numbers, OVERHEAD, Packet, red, rtx};
 
 /// How often each stream is reported (RFC 3550 §6.2 allows less; browsers do it once a second).
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// First packets of a stream that name their m-line: enough for a receiver that missed the answer's SSRCs.
 const NAMED_PACKETS: u32 = 64;
-
-/// What a packet is larger than its payload by, about: headers of UDP, RTP and its extensions, and the tag.
-pub(super) const OVERHEAD: usize = 64;
 
 /// Packets that are kept to fill probes with: retransmitting them may repair something, which padding can't.
 const MAX_RECENT: usize = 8;
