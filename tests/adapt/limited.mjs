@@ -21,7 +21,7 @@ export async function limited({ kbps = 500, queue_ms = 200, seconds = 20 } = {})
     }, TOP);
     await ben.paints(["ann"]);
     star.narrow("cat", kbps, queue_ms);
-    const watch = star.watch("adapt", "cat");
+    const watch = star.watch("adapt", ({ identity }) => identity === "cat");
     await cat.join("adapt", { publish: false });
     await cat.paints(["ann"], { frames: 1 });
     await sleep(5_000);

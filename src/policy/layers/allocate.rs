@@ -10,6 +10,10 @@ use crate::units::{Bitrate, PixelHeight};
 /// more tries fail.
 const ROOM: (u64, u64) = (9, 10);
 
+/// What flows of a smallest rung is kept within this share of the budget: 6/5. A cut leaves less than the path carries, until the
+/// queue is gone, and is over sooner than a picture that was paused is back. Raising it rides out larger cuts, with a longer queue.
+const RIDE_OUT: (u64, u64) = (6, 5);
+
 /// A member's wish for one track.
 #[derive(Clone, Debug)]
 pub struct Wish<'a> {
@@ -134,6 +138,7 @@ impl Climb {
         // A first picture is tried as soon as it fits: there is nothing yet that it could spoil.
         let first = at == 0 && wish.barred.is_none();
         let limit = match kept || first {
+            true if kept && at == 0 => Bitrate(budget.now.0 / RIDE_OUT.1 * RIDE_OUT.0),
             true => budget.now,
             false => Bitrate(budget.steady.0 / ROOM.1 * ROOM.0).min(budget.now),
         };
@@ -269,6 +274,16 @@ mod tests {
         assert!(is_news(Bitrate(0), Bitrate(1)) && !is_news(Bitrate(1_000), Bitrate(1_090)));
     }
 
+    #[test]
+    fn a_cut_pauses_no_picture_and_a_second_one_does() {
+        let plain = plain();
+        let wishes = vec![Wish { has: Some(plain[0].rank()), ..wish(&plain, 180, 0) }; 10];
+        let granted = |kbps| run(Budget::fixed(Bitrate::kbps(kbps)), &wishes).into_iter().flatten().count();
+        assert_eq!(granted(1_050), 10);
+        assert_eq!(granted(1_050 * 85 / 100), 10);
+        assert!(granted(1_050 * 85 * 85 / 10_000) < 10);
+    }
+
     proptest! {
         #[test]
         fn the_budget_holds_and_nobody_gets_more_than_the_screen_shows(
@@ -288,15 +303,16 @@ mod tests {
                 visible: *visible, screen: *screen, has: *has, ..wish(rungs, *height, *priority)
             }).collect();
             let budget = Budget { now: Bitrate::kbps(now), steady: Bitrate::kbps(steady) };
-            let mut spent = 0;
+            let (mut spent, mut only_smallest) = (0, true);
             for (wish, rung) in wishes.iter().zip(run(budget, &wishes)) {
                 if let Some(rung) = rung {
                     prop_assert!(wish.visible);
                     prop_assert!(rung <= wanted(wish.rungs, wish.height));
                     spent += wish.rungs[rung].rate.0;
+                    only_smallest &= rung == 0;
                 }
             }
-            prop_assert!(spent <= now * 1_000);
+            prop_assert!(spent <= now * 1_000 || only_smallest && spent <= now * 1_200);
         }
     }
 }

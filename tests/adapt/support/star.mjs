@@ -54,14 +54,17 @@ export class Star {
     return sums;
   }
 
-  /** What a member's subscriptions get and why, every half second until `stop` is called, which gives it all. */
-  watch(room, name) {
+  /**
+   * What a member's subscriptions get and why, every half second until `stop` is called, which gives it all.
+   * @param {string} room @param {(member: any) => boolean} who
+   */
+  watch(room, who) {
     const [samples, begun] = [[], Date.now()];
     const ask = async (path) => (await fetch(`http://10.7.0.2:9090/v1/admin/rooms/${room}${path}`, { signal: AbortSignal.timeout(1_000) })).json();
     let id;
     const timer = setInterval(async () => {
       try {
-        id ??= (await ask("")).members.find((member) => member.identity === name || member.name === name)?.id;
+        id ??= (await ask("")).members.find(who)?.id;
         const { media: { estimate_bps, budget_bps, demand_bps, subscriptions } } = await ask(`/members/${id}`);
         const pictures = subscriptions.filter(({ kind }) => kind === "video").map(({ target, current, reason, bps }) => ({ target, current, reason, bps }));
         samples.push({ at: Date.now() - begun, estimate_bps, budget_bps, demand_bps, pictures });
