@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::edge::peer::Certificate;
+use crate::edge::peer::srtp::Profile;
 use crate::edge::plan::IceCredentials;
 use crate::rtp::Kind;
 use crate::rtp::clock::{Epoch, NtpTime};
@@ -380,11 +381,12 @@ impl Run {
 
     fn joins(&self) -> Joins {
         let [mut connect, mut packet, mut keyframe] = std::array::from_fn(|_| Histogram::default());
-        let (mut connected, mut last) = (0, self.began);
+        let (mut connected, mut aes_gcm, mut last) = (0, 0, self.began);
         for milestones in self.latest.iter().flat_map(|reading| &reading.milestones) {
             let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(milestones.asked));
             if let Some(at) = milestones.connected {
                 connected += 1;
+                aes_gcm += u64::from(milestones.profile == Some(Profile::Aes128Gcm));
                 last = last.max(at);
             }
             since(milestones.connected).iter().for_each(|time| connect.record(*time));
@@ -397,6 +399,7 @@ impl Run {
             asked: self.asked,
             entered: self.entered,
             connected,
+            aes_gcm,
             failed: self.failures.values().sum(),
             per_second: if took > 0.0 { connected as f64 / took } else { 0.0 },
             enter_ms: Times::of(&self.entering),

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::edge::media::CloseReason;
 use crate::edge::peer::Certificate;
+use crate::edge::peer::srtp::Profile;
 use crate::rtp::clock::Epoch;
 use crate::rtp::rtcp::{self, Rtcp};
 use crate::shard::batch::Batch;
@@ -65,6 +66,8 @@ pub struct Tally {
 pub struct Milestones {
     pub asked: Instant,
     pub connected: Option<Instant>,
+    /// How its media is sealed.
+    pub profile: Option<Profile>,
     pub firsts: Firsts,
 }
 
@@ -189,8 +192,9 @@ impl Member {
         Tally { heard: self.subscriber.tally(now), said: self.publisher.said }
     }
 
-    pub const fn milestones(&self) -> Milestones {
-        Milestones { asked: self.role.asked, connected: self.connected, firsts: self.subscriber.firsts }
+    pub fn milestones(&self) -> Milestones {
+        let profile = self.transport.profile();
+        Milestones { asked: self.role.asked, connected: self.connected, profile, firsts: self.subscriber.firsts }
     }
 
     fn feedback(&mut self, now: Instant, compound: &[u8], out: &mut Batch) {

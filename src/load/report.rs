@@ -42,6 +42,8 @@ pub struct Joins {
     pub entered: u64,
     /// Had their media up.
     pub connected: u64,
+    /// Of these, whose media is sealed with AES-GCM; the others' is with AES-CM and HMAC-SHA1.
+    pub aes_gcm: u64,
     pub failed: u64,
     /// From the first that asked to the last that was connected.
     pub per_second: f64,
@@ -320,6 +322,7 @@ pub(crate) fn example() -> Report {
             asked: 5,
             entered: 4,
             connected: 4,
+            aes_gcm: 4,
             failed: 1,
             per_second: 2.0,
             enter_ms: times,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::edge::media::CloseReason;
 use crate::edge::peer::Certificate;
 use crate::edge::peer::dtls::{Dtls, Event};
-use crate::edge::peer::srtp::{Srtp, SrtpError};
+use crate::edge::peer::srtp::{Profile, Srtp, SrtpError};
 use crate::edge::peer::stun::{self, Key, Message};
 use crate::edge::plan::{DtlsPlan, IceCredentials};
 use crate::shard::batch::Batch;
@@ -117,6 +117,11 @@ impl Transport {
             Some(srtp) => Some(&mut **srtp),
             None => None,
         }
+    }
+
+    /// How RTP is sealed.
+    pub fn profile(&self) -> Option<Profile> {
+        self.srtp.as_ref().map(|srtp| srtp.profile())
     }
 
     /// Takes a datagram; RTCP is opened in place, RTP is left sealed.
