@@ -25,10 +25,10 @@ function freePort() {
 /**
  * Starts it and waits until it answers.
  * @param {string} name Of the log.
- * @param {{ serve?: boolean, regions?: boolean, port?: number }} [how] `serve`: knows one API key and hands nothing out; `token`
- * mints. `regions`: several of them, as `weir dev` runs them.
+ * @param {{ serve?: boolean, regions?: boolean, port?: number, set?: string[] }} [how] `serve`: knows one API key and hands nothing out; `token`
+ * mints. `regions`: several of them, as `weir dev` runs them. `set`: of its configuration, as `section.key=value`.
  */
-export async function startServer(name, { serve = false, regions = false, port: wanted = 0 } = {}) {
+export async function startServer(name, { serve = false, regions = false, port: wanted = 0, set = [] } = {}) {
   if (process.env.WEIR_TEST_URL && !serve) return { url: process.env.WEIR_TEST_URL.replace(/\/$/, ""), stop: async () => {} };
   mkdirSync(ARTIFACTS, { recursive: true });
   const log = createWriteStream(join(ARTIFACTS, `${name}.server.log`));
@@ -37,7 +37,7 @@ export async function startServer(name, { serve = false, regions = false, port: 
   const args = serve
     ? ["serve", "--http-listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${await freePort()}`, "--udp-port", String(await freePort()), "--tcp-port", "0", "--set", "media.listen_ip=127.0.0.1", "--advertise", "127.0.0.1", "--shards", "1"]
     : ["dev", ...(regions ? [] : ["--single"]), "--port", String(port)];
-  const child = spawn(BINARY, [...args, "--log", "warn,weir=debug"], { stdio: ["ignore", "pipe", "pipe"], env: serve ? env : process.env });
+  const child = spawn(BINARY, [...args, ...set.flatMap((each) => ["--set", each]), "--log", "warn,weir=debug"], { stdio: ["ignore", "pipe", "pipe"], env: serve ? env : process.env });
   let ended = null;
   const exited = new Promise((done) => child.once("exit", (code, signal) => done((ended = code ?? signal))));
   child.once("error", (fault) => (ended = fault));
