@@ -271,6 +271,8 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
       await ada.open();
       await ada.page.goto(`${strict.url}/room/members-only?video=360`);
       await ada.type("name", "Ada");
+      // The button moves when the picture comes.
+      await ada.page.waitForFunction(() => document.querySelector('[data-testid="preview"]').videoWidth > 0, { timeout: 45_000 });
       await ada.click("join");
       await ada.see('[data-testid="join-error"]');
       await ada.type("token", "nonsense");
