@@ -52,6 +52,8 @@ describe("statistics say why", { timeout: 240_000 }, () => {
     });
     await ben.until("the budget", () => /budget\d/.test(document.querySelector('[data-testid="path-stats"]')?.textContent ?? ""));
     await ben.shot("why-1-bandwidth");
+    // While one picture takes another's place there is none for a moment.
+    await ben.until("a picture", async () => (await globalThis.weirRoom.stats()).server?.subscriptions.some(({ current }) => current !== null));
     const { server: stats, found } = await said(ben, "Ada", "camera");
     assert.equal(found.reason, "bandwidth");
     // Fewer lines, or fewer frames of them.

@@ -484,7 +484,7 @@ async fn a_neighbour_that_stops_reading_is_closed_and_no_more_is_kept_for_it() {
     // What the transport and the queue hold together, and one more.
     let held = (transport::RECEIVE_WINDOW as usize).min(1 << 20) + active::MAX_CONTROL + 1_000_000;
     assert!(sent * 100_000 <= held, "{sent} frames were taken");
-    assert!(a.downs().iter().any(|why| why.contains("does not read")), "{:?}", a.downs());
+    until(&mut a, &mut b, |a, _| a.downs().iter().any(|why| why.contains("does not read"))).await;
     assert!(rogue.connection.closed().await.to_string().contains("does not read"));
     assert!(a.links.links.contains_key(&kept) && b.downs().is_empty());
 }
@@ -547,6 +547,8 @@ async fn a_flood_of_streams_that_do_not_end_is_bounded_and_closed() {
         assert!(from.elapsed() < Duration::from_secs(14));
         turn_for(&mut a, &mut b, Duration::from_millis(50)).await;
     }
+    // It is told of in the turn after.
+    until(&mut a, &mut b, |a, _| !a.downs().is_empty()).await;
     assert!(a.downs()[0].contains("left open"), "{:?}", a.downs());
     assert!(a.links.links.contains_key(&kept) && b.downs().is_empty());
 }
