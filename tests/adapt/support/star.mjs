@@ -5,7 +5,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { createWriteStream, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Member } from "../../cascade/support/member.mjs";
-import { ARTIFACTS, ROOT, SECRET, until } from "../../cascade/support/world.mjs";
+import { ARTIFACTS, metrics, ROOT, SECRET, until } from "../../cascade/support/world.mjs";
 
 export const BINARY = process.env.WEIR_TEST_BINARY ?? [join(ROOT, "target/release/weir"), join(ROOT, "target/debug/weir")].find(existsSync) ?? "weir";
 export const NODE = "10.8.0.1";
@@ -42,16 +42,9 @@ export class Star {
     return this;
   }
 
-  /** The node's counters, by name. @returns {Promise<Record<string, number>>} */
-  async metrics() {
-    const answer = await fetch("http://10.7.0.2:9090/metrics", { signal: AbortSignal.timeout(3_000) });
-    const lines = (await answer.text()).split("\n").filter((line) => line && !line.startsWith("#"));
-    const sums = {};
-    for (const line of lines) {
-      const [, name, value] = /^([a-z_]+)(?:\{[^}]*\})? (\S+)/.exec(line) ?? [];
-      if (name) sums[name] = (sums[name] ?? 0) + Number(value);
-    }
-    return sums;
+  /** The node's counters. */
+  metrics() {
+    return metrics("http://10.7.0.2:9090/metrics");
   }
 
   /**

@@ -39,6 +39,17 @@ export async function until(what, check, timeout = 30_000, every = 100) {
   }
 }
 
+/** A page of metrics, by name and summed over what it tells apart. @returns {Promise<Record<string, number>>} */
+export async function metrics(url) {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(3_000) });
+  const sums = {};
+  for (const line of (await answer.text()).split("\n")) {
+    const [, name, value] = /^([a-z_]+)(?:\{[^}]*\})? (\S+)/.exec(line) ?? [];
+    if (name) sums[name] = (sums[name] ?? 0) + Number(value);
+  }
+  return sums;
+}
+
 const REGIONS = { west: 1, mid: 2, east: 3 };
 
 /** The lower id dials, so relays stand in front of the higher one of a pair. */
@@ -295,9 +306,19 @@ export class World {
     return { url: `http://10.7.3.1:${port}`, impair: (impairment) => this.#far.forEach((relay) => relay.tell(impairment)) };
   }
 
+  /** What a node counts, by name and summed over what it tells apart. @returns {Promise<Record<string, number>>} */
+  metrics(id) {
+    const { region, number } = NODES[id];
+    return metrics(`http://${seen(region)}:${9090 + number}/metrics`);
+  }
+
+  pid(id) {
+    return this.#nodes.get(id).child.pid;
+  }
+
   /** Processor time of a node so far, in seconds. */
   cpu(id) {
-    const [, fields] = readFileSync(`/proc/${this.#nodes.get(id).child.pid}/stat`, "utf8").split(") ");
+    const [, fields] = readFileSync(`/proc/${this.pid(id)}/stat`, "utf8").split(") ");
     const [user, system] = fields.split(" ").slice(11, 13).map(Number);
     return (user + system) / 100;
   }
