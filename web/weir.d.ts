@@ -372,6 +372,46 @@ export class Room extends EventTarget {
   simulate(fault: "socket" | "ice" | "session" | "move"): void;
 }
 
+/**
+ * `connecting` until the first session is up, `reconnecting` after one was lost or refused for now. `connected` says that media can
+ * flow, not that anybody sends some. `closed` by {@link Viewer.close}, or by an `error` that no further attempt mends.
+ */
+export type ViewerState = "idle" | "connecting" | "connected" | "reconnecting" | "closed";
+
+export interface ViewerOptions {
+  room: string;
+  /** Whom to watch, by identity; now or as soon as it is there. Default: whoever speaks. */
+  member?: string;
+  /** For the room, or what gives one: it is asked for each session. */
+  token: string | (() => string | Promise<string>);
+  /** The server, such as `https://fra.example.org`. Default: the page's own. If it is lost, the others that it named are tried. */
+  url?: string;
+}
+
+/**
+ * Watches a room by WHEP, without being in it: nobody sees a viewer.
+ *
+ * ```js
+ * const viewer = new Viewer({ room: "studio", token });
+ * document.querySelector("video").srcObject = viewer.media;
+ * viewer.start();
+ * ```
+ */
+export class Viewer extends EventTarget {
+  constructor(options: ViewerOptions);
+  readonly state: ViewerState;
+  readonly error: WeirError | null;
+  /** A picture and a sound. The same stream for good; its tracks change when a session follows another. */
+  readonly media: MediaStream;
+  start(): void;
+  /** Ends it. Not reusable. */
+  close(): void;
+  /** `state`, `error` or the tracks of `media` changed. */
+  on(type: "change", listener: (viewer: Viewer) => void): () => void;
+  /** What the browser counts, or null while there is no session. */
+  stats(): Promise<RTCStatsReport | null>;
+}
+
 /** Opens a camera with constraints that suit a call, before or without a room. */
 export function captureCamera(options?: CameraOptions): Promise<MediaStreamTrack>;
 /** Opens a microphone with constraints that suit a call, before or without a room. */

@@ -1,4 +1,5 @@
-// Which page is shown: `/` chooses a room, `/room/NAME` is the way in and the call. Owns the address bar.
+// Which page is shown: `/` chooses a room, `/room/NAME` is the way in and the call, `/watch/NAME` the picture for those who only
+// watch. Owns the address bar.
 
 import { Call } from "./call.js";
 import { html, render, useEffect, useState } from "./html.js";
@@ -6,25 +7,26 @@ import { Landing } from "./landing.js";
 import { Left } from "./left.js";
 import { Prejoin } from "./prejoin.js";
 import { applyTheme, inCall, rooms } from "./session.js";
+import { Watch } from "./watch.js";
 
-/** @returns {string | null} the room the address names */
-function roomOfAddress() {
-  const match = /^\/room\/([^/]+)\/?$/.exec(location.pathname);
-  if (!match?.[1]) return null;
+/** What the address asks for. @returns {{ mode: "room" | "watch", name: string } | null} */
+function placeOfAddress() {
+  const [, mode, name] = /^\/(room|watch)\/([^/]+)\/?$/.exec(location.pathname) ?? [];
+  if (!mode || !name) return null;
   try {
-    return decodeURIComponent(match[1]);
+    return { mode: mode === "watch" ? "watch" : "room", name: decodeURIComponent(name) };
   } catch {
     return null;
   }
 }
 
 function App() {
-  const [name, setName] = useState(roomOfAddress);
-  const [stage, setStage] = useState(/** @type {any} */ ({ at: "prejoin", again: inCall.get() === roomOfAddress() }));
+  const [place, setPlace] = useState(placeOfAddress);
+  const [stage, setStage] = useState(/** @type {any} */ ({ at: "prejoin", again: inCall.get() === placeOfAddress()?.name }));
 
   useEffect(() => {
     const moved = () => {
-      setName(roomOfAddress());
+      setPlace(placeOfAddress());
       setStage({ at: "prejoin" });
     };
     addEventListener("popstate", moved);
@@ -32,17 +34,19 @@ function App() {
   }, []);
 
   useEffect(() => {
-    document.title = name ? `${name} · weir` : "weir";
-  }, [name]);
+    document.title = place ? `${place.name} · weir` : "weir";
+  }, [place?.name]);
 
   /** @param {string | null} room */
   const go = (room) => {
     history.pushState(null, "", room === null ? "/" : `/room/${encodeURIComponent(room)}`);
-    setName(room);
+    setPlace(room === null ? null : { mode: "room", name: room });
     setStage({ at: "prejoin" });
   };
 
-  if (name === null) return html`<${Landing} onChoose=${go} />`;
+  if (place === null) return html`<${Landing} onChoose=${go} />`;
+  const { mode, name } = place;
+  if (mode === "watch") return html`<${Watch} key=${name} name=${name} onHome=${() => go(null)} />`;
   switch (stage.at) {
     case "call":
       return html`<${Call}
