@@ -38,7 +38,8 @@ const ELSEWHERE_MOST: usize = 64;
 /// `http://localhost:*`. A page keeps to what held when it was loaded: an edge that may come later needs a wildcard.
 pub type Elsewhere = watch::Receiver<Vec<String>>;
 
-/// The page at `/`, `/room/NAME` and `/watch/NAME`, its files everywhere else. Less specific than any other route, so it merges with all.
+/// The page at `/`, `/room/NAME`, `/watch/NAME`, `/call` and `/call/NAME`, its files everywhere else. Less specific than any other
+/// route, so it merges with all.
 pub fn routes<S: Clone + Send + Sync + 'static>(elsewhere: Elsewhere) -> Router<S> {
     let public = |path: String, headers: HeaderMap| match path.starts_with(DASHBOARD_FILES) {
         true => nothing(),
@@ -48,6 +49,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(elsewhere: Elsewhere) -> Router<
         .route("/", get(|headers: HeaderMap| async move { file(PAGE, &headers) }))
         .route("/room/{name}", get(|headers: HeaderMap| async move { file(PAGE, &headers) }))
         .route("/watch/{name}", get(|headers: HeaderMap| async move { file(PAGE, &headers) }))
+        .route("/call", get(|headers: HeaderMap| async move { file(PAGE, &headers) }))
+        .route("/call/{name}", get(|headers: HeaderMap| async move { file(PAGE, &headers) }))
         .route("/{*path}", get(move |Path(path): Path<String>, headers: HeaderMap| async move { public(path, headers) }))
         .layer(map_response(harden))
         .layer(map_response_with_state(elsewhere, connect_elsewhere))

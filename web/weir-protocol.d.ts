@@ -8,6 +8,59 @@
 export type AdminOp = "mute" | "remove" | "lower_hand";
 
 /**
+ * Why a call is over, or did not begin.
+ */
+export type CallEnd = "hung_up" | "declined" | "busy" | "cancelled" | "timeout" | "failed" | "unavailable";
+
+/**
+ * As its addressee hears [`CallEndTo`].
+ */
+export type CallEndFrom = { from: MemberId, call: string, why: CallEnd, };
+
+/**
+ * Ends a call, or gives up ringing.
+ */
+export type CallEndTo = { to: MemberId, call: string, why: CallEnd, };
+
+/**
+ * As its addressee hears [`CallTo`].
+ */
+export type CallFrom = { from: MemberId, call: string, media: CallMedia, room: boolean, };
+
+/**
+ * What a caller means to send.
+ */
+export type CallMedia = { audio: boolean, video: boolean, };
+
+/**
+ * As its addressee hears [`CallReplyTo`].
+ */
+export type CallReplyFrom = { from: MemberId, call: string, ok: boolean, why: CallEnd | null, };
+
+/**
+ * Accepts a call, or says why not.
+ */
+export type CallReplyTo = { to: MemberId, call: string, ok: boolean, why?: CallEnd, };
+
+/**
+ * Rings a member. To one that is in the call already, with `room`: the call goes on through the room's server.
+ */
+export type CallTo = { to: MemberId, 
+/**
+ * The caller's own name for the call, hard to guess; all messages about it repeat it.
+ */
+call: string, media: CallMedia, 
+/**
+ * The media go through the room's server, not from browser to browser.
+ */
+room?: boolean, };
+
+/**
+ * As `RTCIceCandidateInit`.
+ */
+export type Candidate = { candidate: string, sdpMid?: string | null, sdpMLineIndex?: number | null, usernameFragment?: string | null, };
+
+/**
  * A chat message.
  */
 export type Chat = { 
@@ -59,6 +112,10 @@ tracks?: Array<PublishedTrack>, ice_restart?: boolean, }
   | { "t": "react", emoji: string, }
   | { "t": "hand", up: boolean, }
   | { "t": "meta", name?: string, attrs?: { [key in string]: string | null }, }
+  | { "t": "call" } & CallTo
+  | { "t": "call_reply" } & CallReplyTo
+  | { "t": "call_end" } & CallEndTo
+  | { "t": "p2p" } & PeerSignalTo
   | { "t": "admin", op: AdminOp, target: MemberId, }
   | { "t": "ping", ts: number, rtt?: number, 
 /**
@@ -67,6 +124,13 @@ tracks?: Array<PublishedTrack>, ice_restart?: boolean, }
 frozen_ms?: number, }
   | { "t": "stats", }
   | { "t": "bye", };
+
+/**
+ * As `RTCSessionDescriptionInit`.
+ */
+export type Description = { type: DescriptionKind, sdp: string, };
+
+export type DescriptionKind = "offer" | "answer";
 
 /**
  * A server: the one that carries the session, or one that media comes through.
@@ -213,6 +277,16 @@ down: number, rtt_ms: number,
 loss: number, };
 
 /**
+ * As its addressee hears [`PeerSignalTo`].
+ */
+export type PeerSignalFrom = { from: MemberId, call: string, desc: Description | null, cand: Candidate | null, };
+
+/**
+ * Negotiates the connection between two browsers: one of `desc` and `cand`.
+ */
+export type PeerSignalTo = { to: MemberId, call: string, desc?: Description, cand?: Candidate, };
+
+/**
  * What can be sent of a picture: one of its layers, in so many frames per second.
  */
 export type Picture = { 
@@ -327,6 +401,10 @@ mids: Array<MidBinding>, }
   | { "t": "stats", stats: MemberStats, }
   | { "t": "chat" } & Chat
   | { "t": "react", from: MemberId, emoji: string, }
+  | { "t": "call" } & CallFrom
+  | { "t": "call_reply" } & CallReplyFrom
+  | { "t": "call_end" } & CallEndFrom
+  | { "t": "p2p" } & PeerSignalFrom
   | { "t": "mute_request", track: TrackId, by: MemberId, }
   | { "t": "token", jwt: string, }
   | { "t": "leave", reason: LeaveReason, action: LeaveAction, message: string, }

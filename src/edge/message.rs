@@ -4,6 +4,7 @@
 //!
 //! A client request carries an `id`, which `ack` or `err` names; a server event carries `seq`, which `resume` names.
 
+mod call;
 mod quality;
 mod stream;
 
@@ -12,6 +13,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use call::{
+    CallEnd, CallEndFrom, CallEndTo, CallFrom, CallMedia, CallReplyFrom, CallReplyTo, CallTo, Candidate, Description,
+    DescriptionKind, PeerSignalFrom, PeerSignalTo,
+};
 pub use quality::{PeerQuality, QualityKind};
 pub use stream::{StreamReason, StreamStateKind, ViewItem};
 
@@ -108,6 +113,11 @@ pub enum ClientMessage {
         #[serde(default)]
         attrs: Option<BTreeMap<String, Option<String>>>,
     },
+    /// Of calls from browser to browser, as the three below. Needs `canPublish` and `canPublishData`.
+    Call(CallTo),
+    CallReply(CallReplyTo),
+    CallEnd(CallEndTo),
+    P2p(PeerSignalTo),
     /// Needs `roomAdmin`.
     Admin {
         op: AdminOp,
@@ -349,6 +359,11 @@ pub enum ServerMessage {
         from: MemberId,
         emoji: String,
     },
+    /// Another member rings, or says to go on through the room's server.
+    Call(CallFrom),
+    CallReply(CallReplyFrom),
+    CallEnd(CallEndFrom),
+    P2p(PeerSignalFrom),
     /// An admin muted this track: nobody hears it until the client unmutes it.
     MuteRequest {
         track: TrackId,

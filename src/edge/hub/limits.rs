@@ -24,6 +24,9 @@ pub struct Limits {
     /// Chat messages that a newcomer is told.
     pub chat_kept: usize,
     pub emoji_bytes: usize,
+    /// A description and a candidate that go from browser to browser.
+    pub peer_sdp_bytes: usize,
+    pub peer_candidate_bytes: usize,
     /// Of an offer, as every answer repeats them.
     pub m_lines: usize,
     pub candidates: usize,
@@ -75,6 +78,8 @@ impl Default for Limits {
             chat_bytes: 4 * 1024,
             chat_kept: 200,
             emoji_bytes: 32,
+            peer_sdp_bytes: 64 * 1024,
+            peer_candidate_bytes: 1024,
             m_lines: 64,
             candidates: 128,
             tracks: 12,

@@ -122,6 +122,10 @@ pub(super) struct Rates {
     pub(super) stats: Bucket,
     pub(super) chats: Bucket,
     pub(super) reactions: Bucket,
+    /// Members it rings.
+    pub(super) rings: Bucket,
+    /// What it says of calls: a description counts as several.
+    pub(super) calls: Bucket,
     /// Changes everybody is told of: hand, name, mute.
     pub(super) updates: Bucket,
     pub(super) data: Bucket,
@@ -136,6 +140,8 @@ impl Rates {
             stats: Bucket::new(now, 1.0, 5.0),
             chats: Bucket::new(now, 4.0, 20.0),
             reactions: Bucket::new(now, 5.0, 15.0),
+            rings: Bucket::new(now, 0.5, 10.0),
+            calls: Bucket::new(now, 20.0, 150.0),
             updates: Bucket::new(now, 5.0, 30.0),
             data: Bucket::new(now, 100.0, 300.0),
         }

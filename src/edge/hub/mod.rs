@@ -10,6 +10,7 @@
 //! ```
 
 mod bucket;
+mod call;
 mod edges;
 mod farewell;
 mod follow;

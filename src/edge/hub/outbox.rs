@@ -64,6 +64,7 @@ fn weight(body: &ServerMessage) -> usize {
         + match body {
             ServerMessage::Answer { sdp, mids, .. } => sdp.len() + mids.len() * SMALL,
             ServerMessage::Chat(chat) => chat.text.len() + chat.name.len() + chat.cid.len(),
+            ServerMessage::P2p(signal) => signal.desc.as_ref().map_or(SMALL, |desc| desc.sdp.len()),
             ServerMessage::PeerJoined { peer: joined } => peer(joined),
             ServerMessage::PeerUpdated { name, attrs, .. } => {
                 name.len() + attrs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()

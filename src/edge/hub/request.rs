@@ -84,6 +84,10 @@ impl Hub {
             ClientMessage::React { emoji } => self.react(member, &emoji),
             ClientMessage::Hand { up } => self.hand(member, up),
             ClientMessage::Meta { name, attrs } => self.meta(member, name.as_deref(), attrs.unwrap_or_default()),
+            ClientMessage::Call(call) => self.ring(member, call),
+            ClientMessage::CallReply(reply) => self.reply_call(member, reply),
+            ClientMessage::CallEnd(end) => self.end_call(member, end),
+            ClientMessage::P2p(signal) => self.signal_peer(member, signal),
             ClientMessage::Admin { op, target } => self.admin(member, op, target),
             ClientMessage::Stats {} => self.ask_stats(member),
             ClientMessage::Ping { ts, rtt: _, frozen_ms } => {

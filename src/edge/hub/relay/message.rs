@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::roster::{Card, Delta};
 use crate::edge::hub::Limits;
+use crate::edge::hub::call::Said;
 use crate::edge::message::{AdminOp, Chat, LeaveReason};
 use crate::edge::token::MAX_TEXT;
 use crate::id::{MemberId, NodeId};
@@ -162,6 +163,8 @@ pub(super) enum Errand {
     Whisper(Chat),
     /// What an admin of the sending node does to it.
     Admin { by: MemberId, target: MemberId, op: AdminOp },
+    /// What a member says about a call with it.
+    Call { from: MemberId, to: MemberId, said: Said },
 }
 
 /// As bytes; `None` for what is too large to be sent.
@@ -222,6 +225,7 @@ fn sound(message: &Message, limits: &Limits) -> bool {
                 && ids_fit(&roll.lines.iter().collect::<Vec<_>>())
         }
         Message::Down(Down::Gone { node, .. }) => text(node.as_str()),
+        Message::Errand { errand: Errand::Call { said, .. }, .. } => said.fits(limits).is_ok(),
         Message::Errand { errand: Errand::Whisper(line), .. } => chat(line, limits) && line.to.is_some(),
         Message::Up(Up::Detach { .. }) | Message::Errand { errand: Errand::Admin { .. }, .. } | Message::Done { .. } => true,
     }

@@ -8,6 +8,7 @@ use rand::RngExt;
 
 use super::message::{Errand, Lines, Message, Passing, Up};
 use super::span::{UNCONFIRMED, Unconfirmed, due};
+use crate::edge::hub::call::Said;
 use crate::edge::hub::room::Room;
 use crate::edge::hub::{Hub, Refusal};
 use crate::edge::message::{AdminOp, Chat, ErrorCode, ServerMessage};
@@ -47,6 +48,21 @@ impl Hub {
         let span = self.rooms.get(id)?.span.as_ref()?;
         let node = span.find(target).map(|(node, _)| node.clone())?;
         Some(self.send_errand(id, &node, Errand::Admin { by, target, op }))
+    }
+
+    /// What a member says about a call to one of another node.
+    pub(in crate::edge::hub) fn call_elsewhere(
+        &mut self,
+        id: &RoomId,
+        from: MemberId,
+        to: MemberId,
+        said: Said,
+    ) -> Result<(), Refusal> {
+        let span = self.rooms.get(id).and_then(|room| room.span.as_ref());
+        match span.and_then(|span| span.find(to)).filter(|(_, card)| !card.hidden).map(|(node, _)| node.clone()) {
+            Some(node) => self.send_errand(id, &node, Errand::Call { from, to, said }),
+            None => Err(Refusal::new(ErrorCode::NotFound, "that member is not in the room any more")),
+        }
     }
 
     /// Tells other nodes what is only true now.
@@ -156,9 +172,11 @@ impl Hub {
         let issuer = match &errand {
             Errand::Whisper(line) => line.from,
             Errand::Admin { by, .. } => *by,
+            Errand::Call { from, .. } => *from,
         };
         // Not heard of yet: it is repeated.
         let Some((_, card)) = span.find(issuer).filter(|(node, _)| *node == from) else { return };
+        let admin = card.admin;
         match errand {
             Errand::Whisper(line) => {
                 if line.to.is_some_and(|to| self.members.get(&to).is_some_and(|member| member.room == *room)) {
@@ -166,17 +184,23 @@ impl Hub {
                 }
             }
             Errand::Admin { by, target, op } => {
-                let first = |room: &mut Room| room.span.as_mut().is_some_and(|span| span.shown.insert(&format!("errand {id}")));
-                let admin = card.admin;
-                if admin
-                    && self.rooms.get_mut(room).is_some_and(first)
-                    && self.members.get(&target).is_some_and(|member| member.room == *room)
-                {
+                if admin && self.is_first(room, id) && self.members.get(&target).is_some_and(|member| member.room == *room) {
                     self.administer(room, by, op, target);
+                }
+            }
+            Errand::Call { from, to, said } => {
+                if self.is_first(room, id) && self.members.get(&to).is_some_and(|member| member.room == *room) {
+                    self.tell_of_call(from, to, said);
                 }
             }
         }
         self.send_all(std::slice::from_ref(from), room, Message::Done { id });
+    }
+
+    /// Whether an errand was not run before.
+    fn is_first(&mut self, room: &RoomId, id: u64) -> bool {
+        let insert = |room: &mut Room| room.span.as_mut().is_some_and(|span| span.shown.insert(&format!("errand {id}")));
+        self.rooms.get_mut(room).is_some_and(insert)
     }
 
     pub(super) fn errand_done(&mut self, from: &NodeId, room: &RoomId, id: u64) {

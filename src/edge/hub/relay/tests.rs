@@ -7,6 +7,7 @@ use super::roster::Roster;
 use super::roster::tests::card;
 use super::*;
 use crate::edge::hub::Limits;
+use crate::edge::hub::call::Said;
 use crate::edge::message::{AdminOp, Chat};
 use crate::id::{Identity, RegionId};
 
@@ -73,6 +74,7 @@ pub(in crate::edge::hub) fn samples() -> Vec<Vec<u8>> {
         Message::Down(Down::Gone { node: NodeId::new("n1"), incarnation: 1, reason: LeaveReason::Left }),
         Message::Errand { id: 1, errand: Errand::Whisper(line(Some(MemberId(6)))) },
         Message::Errand { id: 2, errand: Errand::Admin { by: MemberId(5), target: MemberId(6), op: AdminOp::Remove } },
+        Message::Errand { id: 3, errand: Errand::Call { from: MemberId(5), to: MemberId(6), said: Said::describing(1_000) } },
         Message::Done { id: 1 },
     ];
     all.iter().map(bytes).collect()
@@ -100,6 +102,7 @@ fn what_is_too_long_or_too_many_is_not_read() {
         Message::Up(Up::Beat(Beat { lines: vec![Placed { id: "c".into(), at: 7 }; 201], ..beat() })),
         Message::Up(Up::Passing(Passing::React { from: MemberId(1), emoji: long.clone() })),
         Message::Down(Down::Lines(Lines { epoch: 1, since: 2, upto: 1, lines: vec![] })),
+        Message::Errand { id: 3, errand: Errand::Call { from: MemberId(5), to: MemberId(6), said: Said::describing(70_000) } },
         Message::Down(Down::Gone { node: NodeId::new(long), incarnation: 1, reason: LeaveReason::Left }),
     ];
     for message in &odd {

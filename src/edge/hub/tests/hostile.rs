@@ -6,7 +6,7 @@ use super::*;
 use crate::edge::hub::quality::measured;
 use crate::edge::hub::speakers::talking;
 use crate::edge::media::{CloseReason, Quality, StreamState};
-use crate::edge::message::{AdminOp, ViewItem};
+use crate::edge::message::{AdminOp, CallMedia, CallTo, Description, DescriptionKind, PeerSignalTo, ViewItem};
 use crate::edge::sdp::Fragment;
 use crate::edge::whip;
 use crate::id::Identity;
@@ -174,7 +174,7 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
             let item = |track| ViewItem { track, w: 1, h: target.into(), visible: flag, prio: what };
             world.say(
                 conn,
-                match what % 13 {
+                match what % 15 {
                     0 => ClientMessage::Bye {},
                     1 => ClientMessage::Mute { track, muted: flag },
                     2 => ClientMessage::Unpublish { track },
@@ -186,6 +186,15 @@ fn perform(world: &mut World, tabs: &mut Vec<Tab>, step: Step) {
                     9 => ClientMessage::Meta { name: flag.then(|| "n".repeat(target.into())), attrs: None },
                     10 => ClientMessage::Admin { op: ops[usize::from(target) % 3], target: pid },
                     11 => ClientMessage::Candidate { mid: None, cand: String::new() },
+                    12 => {
+                        let media = CallMedia { audio: flag, video: flag };
+                        ClientMessage::Call(CallTo { to: pid, call: "x".repeat(target.into()), media, room: flag })
+                    }
+                    13 => {
+                        let desc =
+                            flag.then(|| Description { kind: DescriptionKind::Offer, sdp: "x".repeat(1 << (target % 18)) });
+                        ClientMessage::P2p(PeerSignalTo { to: pid, call: "c".into(), desc, cand: None })
+                    }
                     _ => ClientMessage::Ping { ts: f64::NAN, rtt: None, frozen_ms: Some(f64::NAN) },
                 },
             );

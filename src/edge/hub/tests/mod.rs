@@ -5,6 +5,7 @@ mod calls;
 mod hostile;
 mod nodes;
 mod regions;
+mod rings;
 mod sessions;
 mod strangers;
 mod whip;
