@@ -16,9 +16,10 @@
 mod gateway;
 mod network;
 mod servers;
+#[path = "../support/mod.rs"]
+mod support;
 mod table;
 mod turned;
-mod usage;
 
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ use weir::load::scenario::{Camera, Scenario};
 use weir::load::server::Meter;
 
 use servers::{Kind, Server};
+use support::usage::Usage;
 use table::Row;
-use usage::Usage;
 
 /// How the bench is run.
 struct Options {

@@ -3,20 +3,13 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use axum::http::Method;
-use weir::config::Secret;
-use weir::load::http::Http;
 use weir::load::plan::Tokens;
 
 use super::gateway;
 use super::network::{ADDRESS, INTERFACE};
+use super::support::weir::{Weir, answers};
 
-const KEY: &str = "bench";
-const SECRET: &str = "a secret of a bench that is long enough";
-/// How long a server may take to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(20);
 const JANUS: &str = "janus";
 /// Where packages put Janus' parts.
 const LIBRARIES: [&str; 4] =
@@ -46,13 +39,22 @@ impl Kind {
 
 /// A running server.
 pub(crate) struct Server {
-    child: Child,
-    folder: Option<PathBuf>,
-    gateway: Option<tokio::task::JoinHandle<()>>,
+    #[expect(dead_code, reason = "it ends with this value")]
+    process: Process,
     pub(crate) pid: u32,
     /// Where it can be asked by WHIP and WHEP.
     pub(crate) url: String,
     pub(crate) tokens: Tokens,
+}
+
+enum Process {
+    #[expect(dead_code, reason = "it ends with this value")]
+    Weir(Weir),
+    Janus {
+        child: Child,
+        folder: PathBuf,
+        gateway: tokio::task::JoinHandle<()>,
+    },
 }
 
 /// What is needed and is not here.
@@ -79,27 +81,8 @@ impl Server {
     }
 
     async fn weir() -> Result<Self, String> {
-        let binary = std::env::var("WEIR_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_weir").to_owned());
-        let listen = format!("{ADDRESS}:8080");
-        let mut command = Command::new(&binary);
-        command.args([
-            "serve",
-            "--http-listen",
-            &listen,
-            "--advertise",
-            &ADDRESS.to_string(),
-            "--tcp-port",
-            "0",
-            "--log",
-            "warn",
-        ]);
-        command.env(format!("WEIR_AUTH__KEYS__{KEY}"), SECRET);
-        let child = command.spawn().map_err(|error| format!("{binary} can't be started: {error}"))?;
-        let keys = [(KEY.to_owned(), Secret::new(SECRET.to_owned()))].into_iter().collect();
-        let tokens = Tokens::Signed { keys, key: KEY.to_owned() };
-        let url = format!("http://{listen}");
-        let server = Self { pid: child.id(), child, folder: None, gateway: None, url: url.clone(), tokens };
-        answers(&format!("{url}/v1/edges")).await.map(|()| server)
+        let weir = Weir::start(ADDRESS, &[]).await?;
+        Ok(Self { pid: weir.pid(), url: weir.url.clone(), tokens: weir.tokens.clone(), process: Process::Weir(weir) })
     }
 
     async fn janus(event_loops: Option<usize>) -> Result<Self, String> {
@@ -111,34 +94,22 @@ impl Server {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| format!("janus: {error}"))?;
         let api = format!("http://{api}/janus");
         let (url, gateway) = gateway::start(&api).await?;
-        let server = Self { pid: child.id(), child, folder: Some(folder), gateway: Some(gateway), url, tokens: Tokens::None };
+        let pid = child.id();
+        let server = Self { pid, process: Process::Janus { child, folder, gateway }, url, tokens: Tokens::None };
         answers(&format!("{api}/info")).await.map(|()| server)
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
-        // Janus waits for members that are gone when it is asked nicely.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if let Some(gateway) = &self.gateway {
+        if let Self::Janus { child, folder, gateway } = self {
+            // It waits for members that are gone when it is asked nicely.
+            let _ = child.kill();
+            let _ = child.wait();
             gateway.abort();
-        }
-        if let Some(folder) = &self.folder {
             let _ = std::fs::remove_dir_all(folder);
         }
     }
-}
-
-/// Waits until something answers there.
-async fn answers(url: &str) -> Result<(), String> {
-    let http = Http::default();
-    let asked = async {
-        while http.ask(Method::GET, url, None, None, String::new()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asked).await.map_err(|_| format!("{url} does not answer"))
 }
 
 /// A Janus that does nothing beside: one plugin, one transport, no events, no log. ICE-lite, as weir is.

@@ -5,7 +5,7 @@ use std::fmt;
 use weir::load::report::{Report, Sample};
 
 use super::servers::Kind;
-use super::usage::Usage;
+use super::support::usage::Usage;
 
 /// Over the columns of [`Row`].
 pub(crate) const HEAD: &str =

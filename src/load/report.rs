@@ -98,7 +98,7 @@ impl Latency {
 }
 
 /// What the server used while all were there.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Server {
     pub cpu_seconds: f64,
     /// Mean, in cores.
