@@ -13,6 +13,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod sockets;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -74,6 +76,10 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
+/// Has figures of its own.
+const SOCKETS: &str = "sockets";
+const IDLE: usize = 10_000;
+
 const HEAD: &str = "shape          members  joins/s  ms/join  KiB each  out pkt/s  cores  µs/pkt  lost voice/picture    p50 ms   p99 ms  crowd";
 
 impl Options {
@@ -84,6 +90,7 @@ impl Options {
             for shape in shapes() {
                 println!("{:<12} {}", shape.name, shape.what);
             }
+            println!("{SOCKETS:<12} {IDLE} members who only hold their socket");
             std::process::exit(0);
         }
         Self {
@@ -94,9 +101,9 @@ impl Options {
         }
     }
 
-    fn wants(&self, shape: &Shape) -> bool {
-        let kind = shape.name.split('-').next().unwrap_or_default();
-        self.only.is_empty() || self.only.iter().any(|name| name == shape.name || name == kind)
+    fn wants(&self, shape: &str) -> bool {
+        let kind = shape.split('-').next().unwrap_or_default();
+        self.only.is_empty() || self.only.iter().any(|name| name == shape || name == kind)
     }
 }
 
@@ -104,11 +111,18 @@ fn main() {
     let options = Options::from_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     println!("{HEAD}");
-    for shape in shapes().iter().filter(|shape| options.wants(shape)) {
+    for shape in shapes().iter().filter(|shape| options.wants(shape.name)) {
         match runtime.block_on(visit(&options, shape)) {
             Ok(row) => println!("{row}"),
             Err(why) => println!("{:<12} failed: {why}", shape.name),
         }
+    }
+    if options.wants(SOCKETS) {
+        let said = runtime.block_on(async {
+            let server = Weir::start(Ipv4Addr::LOCALHOST, &["--shards", &options.shards]).await?;
+            sockets::visit(&server, IDLE, options.seconds).await
+        });
+        println!("{}", said.unwrap_or_else(|why| format!("{SOCKETS} failed: {why}")));
     }
 }
 
