@@ -127,9 +127,7 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
     let phase = *state.phase.borrow();
     match phase {
         // As a load balancer should know; who asks a load balancer is not to be sent here.
-        Phase::Serving if rooms::snapshot(&state).await.is_some_and(|snapshot| snapshot.busy) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response()
-        }
+        Phase::Serving if state.hub.is_busy() => (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response(),
         Phase::Serving => "ready\n".into_response(),
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
         Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),

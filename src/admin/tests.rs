@@ -11,7 +11,11 @@ use crate::cascade::status::{LinkStatus, Status};
 use crate::cascade::wire::LinkMetrics;
 use crate::cluster::{NodeInfo, Role};
 use crate::config::Config;
+use crate::edge::media::Event;
+use crate::edge::negotiate::MediaEndpoint;
+use crate::edge::plan::Fingerprint;
 use crate::edge::signal::{self, HubHandle, SignalConfig};
+use crate::id::ShardId;
 use crate::shard::CascadeAsk;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
@@ -22,13 +26,17 @@ struct Admin {
     _phase: watch::Sender<Phase>,
     nodes: watch::Sender<Vec<CascadeAccess>>,
     dev: mpsc::Receiver<DevAsk>,
+    /// Says what its one shard says.
+    shard: mpsc::Sender<(ShardId, Event)>,
     hub: HubHandle,
 }
 
 /// The listener of node `n1`, with the nodes of that name in its process.
 async fn serve(dev: bool) -> Admin {
-    let config = SignalConfig::new(&Config::default(), vec![]);
-    let (_, hub) = signal::start(config, vec![], mpsc::channel(1).1);
+    let fingerprint = Fingerprint { algorithm: "sha-256".into(), hash: vec![1; 32] };
+    let endpoint = Arc::new(MediaEndpoint { shard: ShardId(0), candidates: vec![], fingerprint });
+    let (shard, events) = mpsc::channel(1);
+    let (_, hub) = signal::start(SignalConfig::new(&Config::default(), vec![endpoint]), vec![], events);
     let (phase, phases) = watch::channel(Phase::Serving);
     let (nodes, cascade) = watch::channel(Vec::new());
     let (asks, asked) = mpsc::channel(DEV_ASKS_DEPTH);
@@ -45,7 +53,7 @@ async fn serve(dev: bool) -> Admin {
     let addr = listener.local_addr().expect("bound");
     let service = routes(state).into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, service).await });
-    Admin { addr, _phase: phase, nodes, dev: asked, hub }
+    Admin { addr, _phase: phase, nodes, dev: asked, shard, hub }
 }
 
 impl Admin {
@@ -239,6 +247,18 @@ async fn development_breaks_paths_and_nodes_as_asked() {
     }
     let heard = player.await.expect("the player ends");
     assert_eq!(heard, ["fra iad true 0.25 true", "n1 Kill", "n1 Drain"]);
+}
+
+#[tokio::test]
+async fn who_asks_whether_to_send_newcomers_here_hears_of_too_much_to_do() {
+    let admin = serve(false).await;
+    assert_eq!(admin.get("/readyz").await, (200, "ready\n".to_owned()));
+    for (full, answer) in [(true, (503, "busy\n".to_owned())), (false, (200, "ready\n".to_owned()))] {
+        admin.shard.send((ShardId(0), Event::Full { shard: ShardId(0), full })).await.expect("the hub listens");
+        while admin.get("/readyz").await != answer {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 #[tokio::test]

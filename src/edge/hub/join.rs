@@ -118,7 +118,7 @@ impl Hub {
     }
 
     /// Whether every shard has too much to do to take newcomers.
-    pub(super) fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         !self.full.is_empty() && self.full.iter().all(|full| *full)
     }
 

@@ -13,8 +13,6 @@ pub struct Snapshot {
     pub node: NodeId,
     pub region: RegionId,
     pub draining: bool,
-    /// It has too much to do to let anybody in.
-    pub busy: bool,
     /// Open WebSockets, those without a session included.
     pub sockets: usize,
     pub members: usize,
@@ -87,7 +85,6 @@ impl Hub {
             node: self.config.node.clone(),
             region: self.config.region.clone(),
             draining: self.door != Door::Open,
-            busy: self.is_busy(),
             sockets: self.conns.len(),
             members: self.members.len(),
             rooms: self.rooms.keys().filter_map(|id| self.room_snapshot(id)).collect(),

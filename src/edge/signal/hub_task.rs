@@ -63,11 +63,22 @@ pub struct HubHandle {
     /// One permit per socket that may still be opened.
     pub(super) sockets: Arc<Semaphore>,
     most_sockets: usize,
+    busy: watch::Receiver<bool>,
 }
 
 impl HubHandle {
-    pub(super) fn new(asks: mpsc::Sender<Ask>, sockets: Arc<Semaphore>, most_sockets: usize) -> Self {
-        Self { asks, sockets, most_sockets }
+    pub(super) fn new(
+        asks: mpsc::Sender<Ask>,
+        sockets: Arc<Semaphore>,
+        most_sockets: usize,
+        busy: watch::Receiver<bool>,
+    ) -> Self {
+        Self { asks, sockets, most_sockets, busy }
+    }
+
+    /// Whether there is too much to do to let anybody in. Asks nobody.
+    pub fn is_busy(&self) -> bool {
+        *self.busy.borrow()
     }
 
     /// The rooms as they are; `None` when the hub has ended.
@@ -121,11 +132,11 @@ pub(super) fn start(
     shards: Vec<mpsc::Sender<Command>>,
     events: mpsc::Receiver<(ShardId, Event)>,
     asks: mpsc::Receiver<Ask>,
-    edges: watch::Sender<Arc<[EdgeAddress]>>,
+    published: Published,
 ) {
     let hub = Hub::new(config, Instant::now().into_std(), unix_ms(), rand::random());
     let deaf = vec![false; shards.len()];
-    tokio::spawn(Task { hub, shards, deaf, edges, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
+    tokio::spawn(Task { hub, shards, deaf, published, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
 }
 
 /// Milliseconds since the epoch.
@@ -134,13 +145,20 @@ pub(super) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What of the hub is read without asking it.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// For those who have not joined yet.
+    pub(super) edges: watch::Sender<Arc<[EdgeAddress]>>,
+    pub(super) busy: watch::Sender<bool>,
+}
+
 struct Task {
     hub: Hub,
     shards: Vec<mpsc::Sender<Command>>,
     /// By shard: it took nothing for [`SHARD_PATIENCE`], so it is not waited for until it takes something again.
     deaf: Vec<bool>,
-    /// For those who have not joined yet.
-    edges: watch::Sender<Arc<[EdgeAddress]>>,
+    published: Published,
     wires: FxHashMap<ConnId, Wire>,
     out: Vec<Output>,
 }
@@ -175,15 +193,21 @@ impl Task {
             if self.hub.deadline().is_some_and(|at| at <= now) {
                 self.hub.handle_timeout(now, &mut self.out);
             }
-            self.edges.send_if_modified(|known| {
-                let changed = !Arc::ptr_eq(known, self.hub.edges());
-                if changed {
-                    known.clone_from(self.hub.edges());
-                }
-                changed
-            });
+            self.publish();
             self.carry_out(now).await;
         }
+    }
+
+    fn publish(&self) {
+        self.published.edges.send_if_modified(|known| {
+            let changed = !Arc::ptr_eq(known, self.hub.edges());
+            if changed {
+                known.clone_from(self.hub.edges());
+            }
+            changed
+        });
+        let busy = self.hub.is_busy();
+        self.published.busy.send_if_modified(|known| std::mem::replace(known, busy) != busy);
     }
 
     fn ask(&mut self, now: std::time::Instant, ask: Ask) {

@@ -36,7 +36,7 @@ use super::negotiate::MediaEndpoint;
 use super::token::{self, Claims, MAX_JOIN_TTL};
 use crate::config::{Config, Keys};
 use crate::id::{NodeId, RegionId, ShardId};
-use hub_task::Ask;
+use hub_task::{Ask, Published};
 
 /// Requests of sockets that may wait for the hub; a socket that finds it full waits with its reading.
 const ASKS_DEPTH: usize = 4_096;
@@ -116,8 +116,10 @@ pub fn start(
     // What a semaphore can count bounds the sockets too.
     let most = config.limits.sockets.min(Semaphore::MAX_PERMITS).min(1 << 30);
     let sockets = Arc::new(Semaphore::new(most));
-    let handle = HubHandle::new(asks.clone(), Arc::clone(&sockets), most);
     let (edges_known, edges) = watch::channel(Arc::from([]));
+    let (busy_known, busy) = watch::channel(false);
+    let published = Published { edges: edges_known, busy: busy_known };
+    let handle = HubHandle::new(asks.clone(), Arc::clone(&sockets), most, busy);
     let state = Arc::new(Edge {
         node: config.node.clone(),
         region: config.region.clone(),
@@ -143,7 +145,7 @@ pub fn start(
         ice_servers: config.ice_servers,
         limits: config.limits,
     };
-    hub_task::start(hub, shards, events, asked, edges_known);
+    hub_task::start(hub, shards, events, asked, published);
     (routes(state), handle)
 }
 
