@@ -49,9 +49,11 @@ impl Hub {
         }
         if let Err(refusal) = self.join(conn, hello) {
             self.counters.refused += 1;
-            let others: Vec<_> = self.edges.iter().filter(|edge| edge.id != self.config.node).cloned().collect();
-            if refusal.0 == ErrorCode::Full && !others.is_empty() {
-                self.send(conn, ServerMessage::Edges { edges: others });
+            if refusal.0 == ErrorCode::Full {
+                let others: Vec<_> = self.edges.iter().filter(|edge| edge.id != self.config.node).cloned().collect();
+                if !others.is_empty() {
+                    self.send(conn, ServerMessage::Edges { edges: others });
+                }
             }
             self.send_error(conn, id, refusal);
             self.close(conn);
