@@ -96,9 +96,12 @@ impl DelayRate {
         }
     }
 
-    /// A probe found that the path carries so much and no more.
-    pub(super) fn met(&mut self, carried: f64) {
-        self.note_capacity(carried);
+    /// The path carried so much and no more, as a probe found or a queue showed.
+    pub(super) fn note_capacity(&mut self, carried: f64) {
+        self.capacity = match self.capacity {
+            Some(capacity) if carried >= capacity.lower() => Some(capacity.with(carried)),
+            _ => Some(Capacity { mean: carried, variance: 0.01 }),
+        };
     }
 
     /// To this share of what arrives, or of the rate where little is sent.
@@ -158,13 +161,6 @@ impl DelayRate {
     const fn end_cut(&mut self, now: Instant) {
         self.cut = Some(now);
         self.state = State::Hold;
-    }
-
-    fn note_capacity(&mut self, acked: f64) {
-        self.capacity = match self.capacity {
-            Some(capacity) if acked >= capacity.lower() => Some(capacity.with(acked)),
-            _ => Some(Capacity { mean: acked, variance: 0.01 }),
-        };
     }
 
     fn grow(&mut self, passed: Duration, seen: &Seen) {

@@ -289,7 +289,7 @@ impl Estimator {
         let Some(found) = self.prober.result(now, self.delay.rate(), self.delay.capacity()) else { return };
         let rate = self.delay.rate();
         if let Found::Met(found) | Found::Refuted(found) = found {
-            self.delay.met(found);
+            self.delay.note_capacity(found);
         }
         match found {
             Found::Nothing | Found::Surprise => {}
