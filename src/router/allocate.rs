@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::Router;
 use super::egress::{EgressKey, State};
 use super::event::{Output, PeerKey};
 use super::track::Track;
 use super::view::{Reason, ViewItem};
+use super::{Relief, Router};
 use crate::id::TrackId;
 use crate::policy::layers::{self, Grant, Rung, Wish};
 use crate::rtp::{Cut, Kind, Layer};
@@ -72,7 +72,8 @@ impl Router {
         let demand = layers::demand(&wishes).plus(voices).min(state.limit);
         let mut grants = Vec::new();
         let budget = state.budget.up_to(state.limit);
-        let lid = self.lid.map(|lid| lid.max(layers::smallest(&wishes)).plus(voices)).filter(|lid| *lid < budget.now);
+        let lid =
+            self.relief.map(|relief| relief.lid.max(layers::smallest(&wishes)).plus(voices)).filter(|lid| *lid < budget.now);
         let busy = lid.is_some();
         layers::allocate(budget.up_to(lid.unwrap_or(budget.now)).without(voices), &wishes, &mut grants);
         decisions.extend(video.iter().zip(&wishes).zip(&grants).map(|(((key, _, track), wish), grant)| Decision {
@@ -148,13 +149,10 @@ impl Router {
 
     /// From now on nobody's pictures take more than this share of what the heaviest peer's took when that began; 1 lifts it.
     pub(super) fn relieve(&mut self, now: Instant, share: f64, out: &mut Vec<Output>) {
-        if share >= 1.0 {
-            (self.lid, self.heaviest) = (None, None);
-        } else {
-            let heaviest = self.heaviest.unwrap_or_else(|| self.heaviest());
-            self.heaviest = Some(heaviest);
-            self.lid = Some(Bitrate((heaviest.0 as f64 * share) as u64));
-        }
+        self.relief = (share < 1.0).then(|| {
+            let heaviest = self.relief.map_or_else(|| self.heaviest(), |relief| relief.heaviest);
+            Relief { heaviest, lid: Bitrate((heaviest.0 as f64 * share) as u64) }
+        });
         self.rebalance(now, out);
     }
 

@@ -73,9 +73,17 @@ pub struct Router {
     rooms: FxHashMap<RoomId, Microphones>,
     /// Rooms whose speaker somebody here follows.
     followed: FxHashSet<RoomId>,
-    /// What anybody's pictures may take while the node has too much to do, and what the heaviest peer's took when that began.
-    lid: Option<Bitrate>,
-    heaviest: Option<Bitrate>,
+    /// While the node has too much to do.
+    relief: Option<Relief>,
+}
+
+/// What is taken off a node that has too much to do.
+#[derive(Clone, Copy, Debug)]
+struct Relief {
+    /// What the heaviest peer's pictures took when that began.
+    heaviest: Bitrate,
+    /// What anybody's pictures may take.
+    lid: Bitrate,
 }
 
 #[derive(Debug)]
@@ -105,8 +113,7 @@ impl Router {
             choice: Choice { loudest: 0, ingress: Ingress::Peers },
             rooms: FxHashMap::default(),
             followed: FxHashSet::default(),
-            lid: None,
-            heaviest: None,
+            relief: None,
         }
     }
 
