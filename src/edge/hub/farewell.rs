@@ -154,7 +154,7 @@ impl Hub {
     fn leave_shard(&mut self, member: &Member, media_gone: bool) {
         let shard = member.shard;
         if let Some(load) = self.loads.get_mut(usize::from(shard.0)) {
-            *load = load.saturating_sub(1);
+            load.members = load.members.saturating_sub(1);
         }
         if !media_gone {
             self.command(shard, Command::RemovePeer { member: member.id });

@@ -121,7 +121,7 @@ impl Hub {
 
     /// Whether every shard has too much to do to take newcomers.
     pub fn is_busy(&self) -> bool {
-        !self.full.is_empty() && self.full.iter().all(|full| *full)
+        !self.loads.is_empty() && self.loads.iter().all(|load| load.full)
     }
 
     /// Puts a new member into its room and onto a shard.
@@ -135,7 +135,7 @@ impl Hub {
         let now = self.now;
         let most = self.config.limits.room_members_per_shard;
         let mut room = self.rooms.remove(&access.room).unwrap_or_else(|| Room::new(access.room.clone(), now, self.new_span()));
-        let shard = room.place(most, &self.loads, &self.full);
+        let shard = room.place(most, &self.loads);
         let endpoint = self.config.endpoints.get(usize::from(shard.0)).cloned();
         let endpoint = endpoint.ok_or_else(|| Refusal::new(ErrorCode::Internal, "this server has no media thread"))?;
         room.members.push(id);
@@ -148,7 +148,7 @@ impl Hub {
         let known: Vec<_> = if first_here { room.tracks.iter().map(|t| room.spec(t, shard)).collect() } else { Vec::new() };
         self.rooms.insert(access.room.clone(), room);
         if let Some(load) = self.loads.get_mut(usize::from(shard.0)) {
-            *load += 1;
+            load.members += 1;
         }
         self.command(shard, Command::AddPeer { member: id, room: access.room.clone() });
         if http.as_ref().is_some_and(|http| http.follows_speaker()) {

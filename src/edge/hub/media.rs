@@ -27,8 +27,8 @@ impl Hub {
             Event::Voices { shard, room, tracks } => self.voices(shard, &room, tracks),
             Event::Quality { member, quality } => self.quality_of(member, quality),
             Event::Full { shard, full } => {
-                if let Some(known) = self.full.get_mut(usize::from(shard.0)) {
-                    *known = full;
+                if let Some(load) = self.loads.get_mut(usize::from(shard.0)) {
+                    load.full = full;
                 }
             }
             Event::Stats { member, stats } => self.stats_of(member, stats),

@@ -52,7 +52,7 @@ use crate::config::Keys;
 use crate::id::{MemberId, NodeId, RegionId, RoomId, ShardId, TrackId};
 use member::Member;
 use relay::Relay;
-use room::Room;
+use room::{Load, Room};
 use timers::{Timers, Wake};
 
 /// One client connection of the shell. Never used again after it closed.
@@ -156,10 +156,8 @@ pub struct Hub {
     rooms: BTreeMap<RoomId, Room>,
     /// Who publishes a track, and where.
     tracks: FxHashMap<TrackId, TrackPlace>,
-    /// Members per shard.
-    loads: Vec<usize>,
-    /// Shards that have too much to do to take newcomers.
-    full: Vec<bool>,
+    /// By shard.
+    loads: Vec<Load>,
     timers: Timers,
     counters: Counters,
     relay: Option<Relay>,
@@ -179,7 +177,7 @@ impl Hub {
     /// An empty node. `unix_ms` is the time of day at `now`; `seed` must come from the system's randomness, since secrets are
     /// drawn from it.
     pub fn new(config: Config, now: Instant, unix_ms: u64, seed: [u8; 32]) -> Self {
-        let (loads, full) = (vec![0; config.endpoints.len()], vec![false; config.endpoints.len()]);
+        let loads = vec![Load::default(); config.endpoints.len()];
         let relay = config.cascade.map(|shard| Relay::new(shard, &config));
         Self {
             config,
@@ -194,7 +192,6 @@ impl Hub {
             rooms: BTreeMap::new(),
             tracks: FxHashMap::default(),
             loads,
-            full,
             timers: Timers::default(),
             counters: Counters::default(),
             relay,

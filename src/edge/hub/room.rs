@@ -33,6 +33,14 @@ pub(super) struct Room {
     pub(super) opened: Instant,
 }
 
+/// How much a shard has to do. The least is where a newcomer goes; one that is full comes after all that are not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Load {
+    /// It has too much to do to take newcomers.
+    pub(super) full: bool,
+    pub(super) members: usize,
+}
+
 /// A published track with what members need not know.
 #[derive(Debug)]
 pub(super) struct RoomTrack {
@@ -142,12 +150,12 @@ impl Room {
 
     /// Where the next member goes: to the room's fullest shard that has room for it, so that the room stays together, else to
     /// the least loaded of all.
-    pub(super) fn place(&self, most: usize, loads: &[usize], full: &[bool]) -> ShardId {
-        let is_full = |at: usize| full.get(at).copied().unwrap_or(false);
-        let fits = |(shard, members): &(&ShardId, &usize)| **members < most && !is_full(usize::from(shard.0));
+    pub(super) fn place(&self, most: usize, loads: &[Load]) -> ShardId {
+        let is_full = |shard: &ShardId| loads.get(usize::from(shard.0)).is_some_and(|load| load.full);
+        let fits = |(shard, members): &(&ShardId, &usize)| **members < most && !is_full(shard);
         let own = self.shards.iter().filter(fits).max_by_key(|(_, members)| **members);
         own.map(|(shard, _)| *shard).unwrap_or_else(|| {
-            let least = loads.iter().enumerate().min_by_key(|(at, load)| (is_full(*at), **load)).map_or(0, |(at, _)| at);
+            let least = loads.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(at, _)| at);
             ShardId(u8::try_from(least).unwrap_or(0))
         })
     }
@@ -160,12 +168,13 @@ mod tests {
     #[test]
     fn a_room_stays_on_its_shard_until_that_has_enough_of_it() {
         let mut room = Room::new(RoomId::new("r"), Instant::now(), None);
-        assert_eq!(room.place(2, &[5, 3, 4], &[]), ShardId(1), "a new room goes where there is least");
+        let loads = [5, 3, 4].map(|members| Load { full: false, members });
+        assert_eq!(room.place(2, &loads), ShardId(1), "a new room goes where there is least");
         room.shards.insert(ShardId(0), 1);
-        assert_eq!(room.place(2, &[5, 3, 4], &[]), ShardId(0));
+        assert_eq!(room.place(2, &loads), ShardId(0));
         room.shards.insert(ShardId(0), 2);
-        assert_eq!(room.place(2, &[5, 3, 4], &[]), ShardId(1));
+        assert_eq!(room.place(2, &loads), ShardId(1));
         room.shards.extend([(ShardId(0), 1), (ShardId(1), 2)]);
-        assert_eq!(room.place(2, &[5, 3, 4], &[]), ShardId(0), "who left is made up for first");
+        assert_eq!(room.place(2, &loads), ShardId(0), "who left is made up for first");
     }
 }

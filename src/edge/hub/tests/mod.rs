@@ -305,7 +305,7 @@ impl World {
     fn check(&self) {
         let hub = &self.hub;
         assert_eq!(hub.sessions.len(), hub.members.len());
-        assert_eq!(hub.loads.iter().sum::<usize>(), hub.members.len());
+        assert_eq!(hub.loads.iter().map(|load| load.members).sum::<usize>(), hub.members.len());
         assert_eq!(hub.rooms.values().map(|room| room.members.len()).sum::<usize>(), hub.members.len());
         assert_eq!(hub.tracks.len(), hub.rooms.values().map(|room| room.tracks.len()).sum::<usize>());
         assert!(hub.conns.keys().all(|conn| self.live.contains(conn)) && hub.conns.len() == self.live.len());
@@ -340,7 +340,7 @@ impl World {
         let hub = &self.hub;
         assert!(hub.members.is_empty() && hub.rooms.is_empty() && hub.tracks.is_empty() && hub.sessions.is_empty());
         assert!(hub.conns.is_empty() && hub.timers.len() == 0, "{:?}", hub.timers);
-        assert!(hub.loads.iter().all(|load| *load == 0));
+        assert!(hub.loads.iter().all(|load| load.members == 0));
     }
 }
 
