@@ -44,17 +44,21 @@ pub struct Grant {
 /// What all that is visible would take if the member's path carried everything. What did not fit on the way to here would not
 /// come for any budget.
 pub fn demand(wishes: &[Wish<'_>]) -> Bitrate {
-    let rate = |wish: &Wish<'_>| {
+    of_visible(wishes, |wish| {
         let up_to = wish.rungs.get(..=wanted(wish.rungs, wish.height)).unwrap_or_default();
-        up_to.iter().rev().find(|rung| !rung.held).or(up_to.first()).map_or(Bitrate(0), |rung| rung.rate)
-    };
-    wishes.iter().filter(|wish| wish.visible).map(rate).fold(Bitrate(0), Bitrate::plus)
+        up_to.iter().rev().find(|rung| !rung.held).or(up_to.first())
+    })
 }
 
 /// What the smallest rungs of all that is visible take.
 pub fn smallest(wishes: &[Wish<'_>]) -> Bitrate {
-    let rate = |wish: &Wish<'_>| wish.rungs.first().map_or(Bitrate(0), |rung| rung.rate);
-    wishes.iter().filter(|wish| wish.visible).map(rate).fold(Bitrate(0), Bitrate::plus)
+    of_visible(wishes, |wish| wish.rungs.first())
+}
+
+/// What one rung of each visible wish takes together.
+fn of_visible<'a>(wishes: &[Wish<'a>], rung: impl Fn(&Wish<'a>) -> Option<&'a Rung>) -> Bitrate {
+    let visible = wishes.iter().filter(|wish| wish.visible);
+    visible.filter_map(rung).map(|rung| rung.rate).fold(Bitrate(0), Bitrate::plus)
 }
 
 /// Whether a demand differs from the one told before by so much that it is worth telling: a tenth.
