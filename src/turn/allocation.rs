@@ -57,48 +57,18 @@ pub(super) struct Allocation {
     pub(super) port: u16,
     pub(super) is_v4: bool,
     pub(super) until: Instant,
+    pub(super) peers: Peers,
+}
+
+/// Whom an allocation may talk with, and by which channels.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
     permissions: FxHashMap<IpAddr, Instant>,
     channels: FxHashMap<u16, Channel>,
     numbers: FxHashMap<SocketAddr, u16>,
 }
 
-/// What an allocation is made of.
-pub(super) struct New {
-    pub(super) id: RelayId,
-    pub(super) client: Client,
-    pub(super) name: String,
-    pub(super) password_algorithm: u16,
-    pub(super) keys: Keys,
-    pub(super) user: Arc<str>,
-    pub(super) bucket: Bucket,
-    pub(super) transaction: Transaction,
-    pub(super) port: u16,
-    pub(super) is_v4: bool,
-    pub(super) until: Instant,
-}
-
-impl Allocation {
-    pub(super) fn new(new: New) -> Self {
-        let New { id, client, name, password_algorithm, keys, user, bucket, transaction, port, is_v4, until } = new;
-        Self {
-            id,
-            client,
-            name,
-            password_algorithm,
-            keys,
-            user,
-            bucket,
-            transaction,
-            relayed: None,
-            port,
-            is_v4,
-            until,
-            permissions: FxHashMap::default(),
-            channels: FxHashMap::default(),
-            numbers: FxHashMap::default(),
-        }
-    }
-
+impl Peers {
     /// Lets all of `ips` send and be sent to, or none if that is too many.
     pub(super) fn permit(&mut self, now: Instant, ips: &[IpAddr]) -> bool {
         let fresh = |permissions: &FxHashMap<IpAddr, Instant>| ips.iter().filter(|ip| !permissions.contains_key(ip)).count();

@@ -28,7 +28,8 @@ impl Server {
             return;
         }
         let allocation = self.allocation_of(client);
-        let Some((relay, peer)) = allocation.and_then(|found| Some((found.id, found.peer_of(now.instant, number)?))) else {
+        let Some((relay, peer)) = allocation.and_then(|found| Some((found.id, found.peers.peer_of(now.instant, number)?)))
+        else {
             self.stats.dropped.unknown += 1;
             return;
         };
@@ -54,7 +55,7 @@ impl Server {
             return;
         };
         let Some(allocation) = self.allocations.get_mut(&relay) else { return };
-        if allocation.is_v4 != peer.is_ipv4() || !allocation.has_permission(now.instant, peer.ip()) {
+        if allocation.is_v4 != peer.is_ipv4() || !allocation.peers.has_permission(now.instant, peer.ip()) {
             self.stats.dropped.no_permission += 1;
             return;
         }
@@ -79,7 +80,7 @@ impl Server {
             self.stats.dropped.malformed += 1;
             return;
         }
-        if !allocation.has_permission(now.instant, from.ip()) {
+        if !allocation.peers.has_permission(now.instant, from.ip()) {
             self.stats.dropped.no_permission += 1;
             return;
         }
@@ -88,7 +89,7 @@ impl Server {
             return;
         }
         let client = allocation.client;
-        let channel = allocation.channel_to(now.instant, from);
+        let channel = allocation.peers.channel_to(now.instant, from);
         // Over UDP channel data needs no padding (RFC 8656 §12.5).
         let padding = match (channel, client) {
             (Some(_), Client::Udp { .. }) => 0,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::allocation::{Allocation, New, NoChannel};
+use super::allocation::{Allocation, NoChannel, Peers};
 use super::credentials::{Algorithm, Keys, PASSWORD_MD5, PASSWORD_SHA256};
 use super::message::{
     ADDRESS_ERROR_CODE, Code, LIFETIME, Method, NONCE, OFFERED_ALGORITHMS, PASSWORD_ALGORITHMS, REALM, RESERVATION_TOKEN,
@@ -223,12 +223,22 @@ impl Server {
         let id = RelayId(self.next_relay);
         self.next_relay += 1;
         let until = now.instant + lifetime;
-        let bucket = Bucket::new(now.instant, self.settings.allocation_kbps);
-        let (name, keys) = (proved.name.to_owned(), proved.keys.clone());
-        let transaction = request.transaction;
-        let password_algorithm = proved.password_algorithm;
-        let new = New { id, client, name, password_algorithm, keys, user, bucket, transaction, port, is_v4, until };
-        self.allocations.insert(id, Allocation::new(new));
+        let allocation = Allocation {
+            id,
+            client,
+            name: proved.name.to_owned(),
+            password_algorithm: proved.password_algorithm,
+            keys: proved.keys.clone(),
+            user,
+            bucket: Bucket::new(now.instant, self.settings.allocation_kbps),
+            transaction: request.transaction,
+            relayed: None,
+            port,
+            is_v4,
+            until,
+            peers: Peers::default(),
+        };
+        self.allocations.insert(id, allocation);
         self.clients.insert(client, id);
         self.ends.insert((until, Ends::Allocation(id)));
         let pending = Pending { algorithm: proved.algorithm, lifetime, tries: BIND_TRIES, parity, second_family };
@@ -355,7 +365,7 @@ impl Server {
             return Err(Code::FamilyMismatch);
         }
         let ips: Vec<IpAddr> = request.peers.iter().map(SocketAddr::ip).collect();
-        let permitted = self.allocations.get_mut(&id).is_some_and(|held| held.permit(now.instant, &ips));
+        let permitted = self.allocations.get_mut(&id).is_some_and(|held| held.peers.permit(now.instant, &ips));
         if permitted { Ok(Some(request.success())) } else { Err(Code::InsufficientCapacity) }
     }
 
@@ -370,7 +380,7 @@ impl Server {
         if peer.is_ipv4() != is_v4 {
             return Err(Code::FamilyMismatch);
         }
-        let bound = self.allocations.get_mut(&id).map(|held| held.bind(now.instant, number, peer));
+        let bound = self.allocations.get_mut(&id).map(|held| held.peers.bind(now.instant, number, peer));
         match bound {
             Some(Ok(())) => Ok(Some(request.success())),
             Some(Err(NoChannel::Taken)) | None => Err(Code::BadRequest),

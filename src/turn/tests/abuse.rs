@@ -73,7 +73,7 @@ fn a_permission_that_should_not_be_there_opens_nothing() {
     let now = world.now.instant;
     let allocation = world.server.allocations.get_mut(&RelayId(0)).expect("the allocation");
     for (number, peer) in (0x4000..).zip(INSIDE) {
-        allocation.bind(now, number, addr(peer)).expect("room");
+        allocation.peers.bind(now, number, addr(peer)).expect("room");
     }
     for (number, peer) in (0x4000..).zip(INSIDE) {
         assert_eq!(world.send(client, peer, b"x"), None, "send to {peer}");
