@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustc_hash::FxHashSet;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -25,7 +26,7 @@ use super::scenario::Seat;
 use super::server::Use;
 use super::session::{Session, Setup, role_lines, sending_lines};
 use super::signal::{self, Ended, Line};
-use super::worker::{Reading, Worker};
+use super::worker::{Key, Reading, Worker};
 
 /// How often everything is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ const NEWS: usize = 65_536;
 /// What the members' tasks tell.
 enum News {
     Entered(Duration),
-    Failed { entered: bool, why: String },
+    Failed { key: Key, entered: bool, why: String },
 }
 
 /// Does what the plan says. `look` is called every second; when `interrupted` is done, members leave early.
@@ -67,7 +68,9 @@ struct Run {
     began_unix: u64,
     entering: Histogram,
     entered: u64,
-    lost: u64,
+    /// Who is gone, or was never there.
+    lost: FxHashSet<Key>,
+    /// How often for which reason, one for each of them.
     failures: BTreeMap<String, u64>,
     asked: u64,
     latest: Vec<Reading>,
@@ -117,7 +120,7 @@ impl Run {
             began_unix: unix.as_secs(),
             entering: Histogram::default(),
             entered: 0,
-            lost: 0,
+            lost: FxHashSet::default(),
             failures: BTreeMap::new(),
             asked: 0,
             latest: Vec::new(),
@@ -167,7 +170,7 @@ impl Run {
                     }
                 }
                 Some(news) = self.news.recv() => self.hear(news),
-                Some((_, happened)) = self.happened.recv() => self.media(happened),
+                Some((key, happened)) = self.happened.recv() => self.media(key, happened),
                 _ = looks.tick() => {
                     let Some(sample) = self.look(until.is_some()).await? else { continue };
                     look(&sample);
@@ -242,7 +245,7 @@ impl Run {
                 }
             };
             if let Ended::Failed { entered, why } = ended {
-                let _ = tell.try_send(News::Failed { entered, why });
+                let _ = tell.try_send(News::Failed { key, entered, why });
             }
         });
     }
@@ -253,18 +256,23 @@ impl Run {
                 self.entered += 1;
                 self.entering.record(after);
             }
-            News::Failed { entered, why } => {
-                self.lost += 1;
+            News::Failed { key, entered, why } => {
                 let stage = if entered { "after it had joined: " } else { "" };
-                *self.failures.entry(format!("{stage}{why}")).or_default() += 1;
+                self.lose(key, format!("{stage}{why}"));
             }
         }
     }
 
-    fn media(&mut self, happened: Happened) {
+    fn media(&mut self, key: Key, happened: Happened) {
         if let Happened::Over(why) = happened {
-            self.lost += 1;
-            *self.failures.entry(format!("media ended: {why:?}")).or_default() += 1;
+            self.lose(key, format!("media ended: {why:?}"));
+        }
+    }
+
+    /// Whose media ends is soon told so by its socket too: the first reason counts, or one member would be two.
+    fn lose(&mut self, key: Key, why: String) {
+        if self.lost.insert(key) {
+            *self.failures.entry(why).or_default() += 1;
         }
     }
 
@@ -303,7 +311,7 @@ impl Run {
             at,
             steady,
             connected: readings.iter().map(|reading| reading.connected as u64).sum(),
-            failed: self.lost,
+            failed: self.lost.len() as u64,
             received_bps: grown(|reading| reading.heard.audio.bytes + reading.heard.video.bytes) as f64 * 8.0 / took,
             sent_bps: grown(|reading| reading.said.audio.bytes + reading.said.video.bytes) as f64 * 8.0 / took,
             packets: grown(|reading| reading.heard.audio.received + reading.heard.video.received) as f64 / took,
@@ -400,7 +408,7 @@ impl Run {
             entered: self.entered,
             connected,
             aes_gcm,
-            failed: self.failures.values().sum(),
+            failed: self.lost.len() as u64,
             per_second: if took > 0.0 { connected as f64 / took } else { 0.0 },
             enter_ms: Times::of(&self.entering),
             connect_ms: Times::of(&connect),
