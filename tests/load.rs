@@ -2,13 +2,15 @@
 
 #![allow(clippy::indexing_slicing)]
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use weir::config::{Config, Layers, Secret, Source};
 use weir::load::drive;
+use weir::load::http::Http;
 use weir::load::plan::{Plan, Tokens};
-use weir::load::report::Report;
+use weir::load::report::{Report, Sample};
 use weir::load::scenario::{Camera, Scenario};
 use weir::load::server::Meter;
 use weir::node::Node;
@@ -112,6 +114,41 @@ async fn what_is_sent_arrives_and_is_accounted_for() {
     assert_eq!(report.heard.video.received, 0);
     assert!(report.heard.audio.received > 4 * 150, "{:?}", report.heard.audio);
 
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_interrupted_says_goodbye_and_has_its_figures() {
+    let config = config();
+    let node = Node::start(config.clone(), None).await.expect("it starts");
+    let (all_there, there) = tokio::sync::oneshot::channel();
+    let mut all_there = Some(all_there);
+    let look = |sample: &Sample| {
+        if sample.steady {
+            all_there.take().map(|told| told.send(()));
+        }
+    };
+    // A page of metrics that is there at the start only: what it would tell is missing, and nothing else is.
+    let page = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let pages = vec![format!("http://{}/metrics", page.local_addr().expect("bound"))];
+    std::thread::spawn(move || {
+        let (mut asked, _) = page.accept().expect("it is asked");
+        let _ = asked.read(&mut [0; 1024]).expect("a request");
+        let text = "weir_process_cpu_seconds_total 1\n";
+        write!(asked, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}", text.len())
+            .expect("it reads");
+    });
+    let scenario = Scenario { members: 2, camera: Camera::Off, ..Scenario::default() };
+    let long =
+        Plan { duration: Duration::from_secs(3_600), meter: Meter { pages, ..Meter::default() }, ..plan(&config, scenario) };
+    let report = drive::run(long, look, async { there.await.expect("they come") }).await.expect("figures");
+    assert_eq!((report.joins.connected, report.joins.failed, report.server), (2, 0, None));
+    assert!(report.heard.audio.received > 0 && report.steady_seconds > 0.0, "{report:?}");
+    let metrics =
+        || async { Http::default().metrics(&format!("http://{}/metrics", config.admin.listen)).await.expect("a page") };
+    while !metrics().await.contains("weir_members 0\n") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     node.shutdown().await;
 }
 

@@ -47,11 +47,13 @@ enum News {
 pub async fn run(plan: Plan, mut look: impl FnMut(&Sample), interrupted: impl Future<Output = ()>) -> Result<Report, String> {
     let mut run = Run::start(plan).await?;
     tokio::pin!(interrupted);
-    tokio::select! {
-        done = run.hold(&mut look) => done?,
-        () = &mut interrupted => {}
-    }
-    Ok(run.finish().await)
+    let held = tokio::select! {
+        done = run.hold(&mut look) => done,
+        () = &mut interrupted => Ok(()),
+    };
+    // Who came says goodbye, whatever happened.
+    let report = run.finish().await;
+    held.map(|()| report)
 }
 
 struct Run {
@@ -172,7 +174,7 @@ impl Run {
                 Some(news) = self.news.recv() => self.hear(news),
                 Some((key, happened)) = self.happened.recv() => self.media(key, happened),
                 _ = looks.tick() => {
-                    let Some(sample) = self.look(until.is_some()).await? else { continue };
+                    let Some(sample) = self.look(until.is_some()).await else { continue };
                     look(&sample);
                     let there = sample.connected + sample.failed >= self.plan.scenario.size();
                     let late = all_asked.is_some_and(|at| at.elapsed() > SETTLING);
@@ -182,13 +184,13 @@ impl Run {
                             return Err(why.unwrap_or_else(|| "nobody's media came up: is the server's UDP port reachable?".to_owned()));
                         }
                         until = Some(Instant::now() + self.plan.duration);
-                        self.steady.since = Some(self.mark().await?);
+                        self.steady.since = Some(self.mark().await);
                         self.steady.received = self.received();
                         self.steady.latencies = Latencies::default();
                     }
                 }
                 () = end => {
-                    if let Some(sample) = self.look(true).await? {
+                    if let Some(sample) = self.look(true).await {
                         look(&sample);
                     }
                     return Ok(());
@@ -198,9 +200,14 @@ impl Run {
     }
 
     /// A moment of the time in which all are there.
-    async fn mark(&mut self) -> Result<(Instant, Use, Vec<Duration>), String> {
-        let used = self.plan.meter.read(&self.http).await?;
-        Ok((Instant::now(), used, self.latest.iter().map(|reading| reading.cpu).collect()))
+    async fn mark(&mut self) -> (Instant, Use, Vec<Duration>) {
+        let used = self.measure().await.unwrap_or_default();
+        (Instant::now(), used, self.latest.iter().map(|reading| reading.cpu).collect())
+    }
+
+    /// What the server uses. A source that is slow or gone tells nothing, and is no reason to end a run.
+    async fn measure(&self) -> Option<Use> {
+        tokio::time::timeout(LOOK, self.plan.meter.read(&self.http)).await.ok()?.ok()
     }
 
     fn received(&self) -> [u64; 2] {
@@ -277,7 +284,7 @@ impl Run {
     }
 
     /// One look at everything. No sample comes of one that follows soon upon another: its rates would mean nothing.
-    async fn look(&mut self, steady: bool) -> Result<Option<Sample>, String> {
+    async fn look(&mut self, steady: bool) -> Option<Sample> {
         let mut readings = Vec::with_capacity(self.workers.len());
         for worker in &self.workers {
             readings.push(worker.read().await);
@@ -292,7 +299,7 @@ impl Run {
         }
         if took < LOOK.as_secs_f64() / 2.0 {
             self.latest = readings;
-            return Ok(None);
+            return None;
         }
         let grown = |value: fn(&Reading) -> u64| {
             let sum = |readings: &[Reading]| readings.iter().map(value).sum::<u64>();
@@ -324,22 +331,22 @@ impl Run {
             server_cores: None,
             generator_cores,
         };
-        if let Some((before_at, before)) = self.used {
-            let used = self.plan.meter.read(&self.http).await?;
+        if let Some((before_at, before)) = self.used
+            && let Some(used) = self.measure().await
+        {
             let seconds = now.saturating_duration_since(before_at).as_secs_f64().max(0.001);
             sample.server_cores = used.cpu_seconds.zip(before.cpu_seconds).map(|(now, before)| (now - before) / seconds);
             self.used = Some((now, used));
         }
         self.latest = readings;
         self.samples.push(sample);
-        Ok(Some(sample))
+        Some(sample)
     }
 
     /// Has everybody leave, and sums up.
     async fn finish(mut self) -> Report {
-        // A source that went away meanwhile has told enough.
         if self.steady.since.is_some() {
-            self.steady.until = self.mark().await.ok();
+            self.steady.until = Some(self.mark().await);
         }
         let received = self.received();
         self.stop.send_replace(true);
