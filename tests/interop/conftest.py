@@ -21,6 +21,8 @@ from typing import Callable
 
 import pytest
 
+from processes import stop
+
 ROOT = pathlib.Path(__file__).parents[2]
 BINARY = os.environ.get("WEIR_TEST_BINARY", ROOT / "target/debug/weir")
 ARTIFACTS = pathlib.Path(os.environ.get("WEIR_TEST_ARTIFACTS", ROOT / "tests/artifacts"))
@@ -134,13 +136,8 @@ def running(request, *arguments, **options):
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stopped = stop(process)
+            if process.stdout:
+                process.stdout.close()
+            if not stopped:
                 pytest.fail("weir did not stop when asked to")
-            finally:
-                if process.stdout:
-                    process.stdout.close()

@@ -10,6 +10,8 @@ import tempfile
 
 import websockets
 
+from processes import stop
+
 PREFERENCES = {
     # Nobody is there to click.
     "media.autoplay.default": 0,
@@ -86,9 +88,4 @@ async def firefox(binary, log):
                 await browser.command("session.new", capabilities={})
                 yield browser
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)

@@ -13,6 +13,7 @@ import urllib.request
 import pytest
 
 from conftest import PATIENCE, free_port, running
+from processes import stop
 
 SECRET = "north by north-west"
 MAGIC = bytes.fromhex("2112a442")
@@ -86,8 +87,7 @@ def peer():
             break
     process = subprocess.Popen(["turnutils_peer", "-L", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield port
-    process.terminate()
-    process.wait(10)
+    stop(process)
 
 
 def uclient(turn, peer, *flags, login=("-u", "phone", "-w", "1234"), messages=10, secure=False, patience=90):

@@ -11,6 +11,7 @@ import pytest
 from client import Client
 from conftest import ARTIFACTS
 from media import BAR, FPS, HEIGHT, WIDTH, Heard, Picture, Seen, Tone, check_motion
+from processes import stop
 from whip import Session
 
 PATIENCE = 60
@@ -129,12 +130,7 @@ async def ffmpeg(url, token):
         yield process
         assert process.poll() is None, f"ffmpeg ended: {log.read_text()[-2000:]}"
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 class Syllables(Tone):
