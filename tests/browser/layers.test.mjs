@@ -2,37 +2,14 @@
 // an error of the decoder, a storm of keyframes, or a picture that stands still for longer than a switch takes.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
-import { faults, Person } from "./support/person.mjs";
-import { startServer } from "./support/server.mjs";
+import { describe, test } from "node:test";
+import { gather } from "./support/gather.mjs";
 
 const WIDE = { width: 1300, height: 900 };
 const FAST = ["--use-fake-device-for-media-stream=fps=30"];
 
 describe("a receiver whose path gets thin", { timeout: 900_000 }, () => {
-  let server;
-  /** @type {Person[]} */
-  let people = [];
-
-  before(async () => {
-    server = await startServer("layers");
-  });
-  afterEach(async (context) => {
-    const complaints = faults(people);
-    await Promise.all(people.map((person) => person.close()));
-    people = [];
-    assert.deepEqual(complaints, [], `the pages complained in “${context.name}”`);
-  });
-  after(async () => {
-    assert.equal(await server?.stop(), process.env.WEIR_TEST_URL ? undefined : 0, "the server stops cleanly when asked");
-  });
-
-  /** @param {string} name @param {Parameters<Person["open"]>[0]} [how] */
-  const person = async (name, how) => {
-    const one = new Person(name, server);
-    people.push(one);
-    return one.open(how);
-  };
+  const { person } = gather("layers");
 
   /** What Ben's browser counted of Ada's picture over some time: what came, and how. */
   const watch = async (ben, ms = 2_500) => {
@@ -63,7 +40,7 @@ describe("a receiver whose path gets thin", { timeout: 900_000 }, () => {
     };
   };
 
-  /** @param {Person} ben @param {number | null} bps */
+  /** @param {import("./support/person.mjs").Person} ben @param {number | null} bps */
   const limit = (ben, bps) => ben.page.evaluate((most) => globalThis.weirRoom.limitDownload(most), bps);
 
   /** Waits until what comes is as `wanted`, and says how long that took: 1-5 s, but an encoder on a busy machine makes its picture

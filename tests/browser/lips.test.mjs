@@ -2,9 +2,8 @@
 // connection without a server in between does.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
-import { faults, Person } from "./support/person.mjs";
-import { startServer } from "./support/server.mjs";
+import { test } from "node:test";
+import { gather } from "./support/gather.mjs";
 
 /** What nobody notices (ITU-R BT.1359 puts the threshold of detection at 45 ms early and 125 ms late), and what no busy machine
  *  explains, in milliseconds. */
@@ -12,20 +11,7 @@ const [APART, TOO_FAR] = [40, 120];
 /** Flashes that a figure is taken over: their median. */
 const FLASHES = 7;
 
-/** @type {Person[]} */
-let people = [];
-let server;
-
-before(async () => {
-  server = await startServer("lips");
-});
-afterEach(async () => {
-  const complaints = faults(people);
-  await Promise.all(people.map((person) => person.close()));
-  people = [];
-  assert.deepEqual(complaints, []);
-});
-after(() => server?.stop());
+const here = gather("lips");
 
 /** In the page: gives a camera that flashes and a microphone that beeps, both once a second. */
 function flashing() {
@@ -140,9 +126,7 @@ const median = (values) => values[Math.floor(values.length / 2)];
 
 test("lips and voice stay together over switches of layers", { timeout: 600_000 }, async (context) => {
   const person = async (name, flashes) => {
-    const one = new Person(name, server);
-    people.push(one);
-    await one.open({ viewport: { width: 1300, height: 900 }, args: ["--autoplay-policy=no-user-gesture-required"] });
+    const one = await here.person(name, { viewport: { width: 1300, height: 900 }, args: ["--autoplay-policy=no-user-gesture-required"] });
     if (flashes) await one.page.evaluateOnNewDocument(flashing);
     return one;
   };

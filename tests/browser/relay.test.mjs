@@ -2,36 +2,20 @@
 // asserted is decoded, and that each pair of candidates is a relayed one.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
-import { faults, Person } from "./support/person.mjs";
-import { startServer } from "./support/server.mjs";
+import { describe, test } from "node:test";
+import { gather } from "./support/gather.mjs";
 
 describe("a call through the relay", { timeout: 300_000 }, () => {
-  let server;
-  /** @type {Person[]} */
-  let people = [];
-
-  before(async () => {
-    server = await startServer("relay");
-  });
-  afterEach(async () => {
-    const complaints = faults(people);
-    await Promise.all(people.map((person) => person.close()));
-    people = [];
-    assert.deepEqual(complaints, []);
-  });
-  after(() => server?.stop());
+  const here = gather("relay");
 
   /** @param {string} name @param {(page: import("puppeteer-core").Page) => Promise<unknown>} [prepare] */
   const person = async (name, prepare) => {
-    const one = new Person(name, server);
-    people.push(one);
-    await one.open();
+    const one = await here.person(name);
     await prepare?.(one.page);
     return one;
   };
 
-  /** Which way a person's media takes: kind and protocol of the candidate in use. @param {Person} person */
+  /** Which way a person's media takes: kind and protocol of the candidate in use. @param {import("./support/person.mjs").Person} person */
   const way = (person) =>
     person.page.evaluate(async () => {
       const stats = await globalThis.testConnection.getStats();
@@ -77,7 +61,7 @@ describe("a call through the relay", { timeout: 300_000 }, () => {
   test("two who are relayed reach each other without the room's server", async () => {
     // As a 1:1 call does: both ends are relayed addresses of this server.
     const ada = await person("Ada");
-    await ada.page.goto(`${server.url}/`);
+    await ada.page.goto(`${here.server.url}/`);
     const heard = await ada.page.evaluate(async () => {
       const asked = await fetch("/v1/dev/token", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ room: "r", name: "Ada" }) });
       const { token } = await asked.json();

@@ -2,37 +2,15 @@
 // that keeps to its content security policy.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
-import { faults, Person } from "./support/person.mjs";
+import { describe, test } from "node:test";
+import { gather } from "./support/gather.mjs";
 import { startServer } from "./support/server.mjs";
 
 const PHONE = { width: 390, height: 844, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 
 describe("other ways to be in a call", { timeout: 600_000 }, () => {
-  let server;
-  /** @type {Person[]} */
-  let people = [];
-
-  before(async () => {
-    server = await startServer("variety");
-  });
-  afterEach(async (context) => {
-    // One room's browsers at a time: the machine is small.
-    const complaints = faults(people);
-    await Promise.all(people.map((person) => person.close()));
-    people = [];
-    assert.deepEqual(complaints, [], `the pages complained in “${context.name}”`);
-  });
-  after(async () => {
-    assert.equal(await server?.stop(), process.env.WEIR_TEST_URL ? undefined : 0, "the server stops cleanly when asked");
-  });
-
-  /** @param {string} name @param {Parameters<Person["open"]>[0]} [how] */
-  const person = async (name, how) => {
-    const one = new Person(name, server);
-    people.push(one);
-    return one.open(how);
-  };
+  const here = gather("variety");
+  const { person } = here;
 
   for (const [codec, name] of [["h264", "H264"], ["vp9", "VP9"], ["av1", "AV1"]]) {
     test(`${name} is sent and seen, beside VP8`, async () => {
@@ -136,7 +114,7 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
       }
       assert.fail(`Tab never reached ${id}`);
     };
-    await page.goto(`${server.url}/?video=360`);
+    await page.goto(`${here.server.url}/?video=360`);
     await page.waitForSelector('[data-testid="room-name"]');
     await tabTo("room-name");
     await page.keyboard.type("keys only");
@@ -226,7 +204,7 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
   });
 
   test("whoever has an admin's invitation mutes and removes", async () => {
-    const response = await fetch(`${server.url}/v1/dev/token`, {
+    const response = await fetch(`${here.server.url}/v1/dev/token`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ room: "order", name: "Ada", identity: "ada", admin: true }),
@@ -266,9 +244,7 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
   test("a server that knows nobody asks for an invitation, and takes a pasted one", async () => {
     const strict = await startServer("variety-serve", { serve: true });
     try {
-      const ada = new Person("Ada", strict);
-      people.push(ada);
-      await ada.open();
+      const ada = await person("Ada", { at: strict });
       await ada.page.goto(`${strict.url}/room/members-only?video=360`);
       await ada.type("name", "Ada");
       // The button moves when the picture comes.
@@ -305,9 +281,7 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
   test("a server that dies and comes back has its calls again", async () => {
     const first = await startServer("variety-restart-1");
     const { port } = new URL(first.url);
-    const [ada, ben] = [new Person("Ada", first), new Person("Ben", first)];
-    people.push(ada, ben);
-    await Promise.all([ada.open(), ben.open()]);
+    const [ada, ben] = await Promise.all(["Ada", "Ben"].map((name) => person(name, { at: first })));
     await ada.join("phoenix");
     await ben.join("phoenix");
     await ben.click("hand");
@@ -329,13 +303,13 @@ describe("other ways to be in a call", { timeout: 600_000 }, () => {
     } finally {
       await second.stop();
     }
-    for (const one of people) one.faults = one.faults.filter((fault) => !/ERR_CONNECTION_REFUSED|WebSocket/.test(fault));
+    for (const one of [ada, ben]) one.faults = one.faults.filter((fault) => !/ERR_CONNECTION_REFUSED|WebSocket/.test(fault));
   });
 
   test("without a camera one still comes in", async () => {
     const ada = await (await person("Ada")).join("listener");
     const ben = await person("Ben");
-    await ben.page.goto(`${server.url}/room/listener`);
+    await ben.page.goto(`${here.server.url}/room/listener`);
     await ben.type("name", "Ben");
     await ben.click("prejoin-camera");
     await ben.click("prejoin-mic");
