@@ -36,4 +36,6 @@ pub mod vp8;
 pub mod worker;
 
 #[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::edge::peer::srtp::Srtp;
 use crate::rtp::clock::Epoch;
 use crate::rtp::header::{self, Outgoing};
 use crate::rtp::rtcp::{SenderInfo, write};
-use crate::rtp::{AudioLevel, ExtensionIds, Extensions, HopOut, Kind, rtx};
+use crate::rtp::{AudioLevel, ExtensionIds, Extensions, HopOut, rtx};
 use crate::shard::batch::Batch;
 
 use super::account::{ByKind, Said};
@@ -340,12 +340,6 @@ impl Publisher {
 
     fn layer(&mut self, ssrc: u32) -> Option<&mut LayerStream> {
         self.camera.as_mut()?.layers.iter_mut().find(|layer| layer.stream.ssrc == ssrc)
-    }
-
-    /// The kind of media of one of our SSRCs.
-    pub fn kind_of(&self, ssrc: u32) -> Kind {
-        let audio = self.microphone.as_ref().is_some_and(|voice| voice.stream.ssrc == ssrc);
-        if audio { Kind::Audio } else { Kind::Video }
     }
 }
 

@@ -15,6 +15,9 @@ use super::publisher::{Published, ssrcs};
 use super::scenario::Seat;
 use super::subscriber::Bound;
 
+/// An m-line that carries no track.
+const NOTHING: Bound = Bound { hops: 0, paused: true, layer: None };
+
 /// What the server says, as far as it matters here. What is unknown is passed over: a newer server may say more.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
@@ -266,8 +269,7 @@ impl Session {
             Said::PeerLeft { pid } => {
                 self.peers.remove(&pid);
                 self.tracks.retain(|_, known| known.owner != pid);
-                self.forget();
-                Vec::new()
+                self.forget()
             }
             Said::TrackAdded { pid, track } => {
                 self.track(pid, track);
@@ -275,8 +277,7 @@ impl Session {
             }
             Said::TrackRemoved { track } => {
                 self.tracks.remove(&track);
-                self.forget();
-                Vec::new()
+                self.forget()
             }
             Said::TrackMuted { track, muted } => self.change(track, |known| known.muted = muted),
             Said::StreamState { track, state, rid } => self.change(track, |known| {
@@ -290,6 +291,7 @@ impl Session {
             Said::Layers { track, active } if Some(track) == self.camera => vec![Do::Layers(active)],
             Said::Leave { reason, message } => vec![Do::Over(format!("{reason}: {message}"))],
             Said::Err { id: Some(1), code, msg } => vec![Do::Over(format!("{code}: {msg}"))],
+            Said::Err { id: Some(id), code, msg } if self.awaited.is_some() && id == self.neg + 1 => self.refused(&code, &msg),
             Said::Err { code, msg, .. } => vec![Do::Trouble(format!("{code}: {msg}"))],
             Said::Layers { .. } | Said::Other => Vec::new(),
         }
@@ -356,13 +358,23 @@ impl Session {
         out
     }
 
+    /// The latest offer will not be answered: one that came too soon is made again, and without any other there is no media.
+    fn refused(&mut self, code: &str, why: &str) -> Vec<Do> {
+        if code != "rate_limited" {
+            return vec![Do::Over(format!("the offer was refused: {code}: {why}"))];
+        }
+        self.awaited = None;
+        self.offer_due = true;
+        Vec::new()
+    }
+
     fn bind(&mut self, mid: String, track: Option<TrackId>) -> Vec<Do> {
         if self.carried.get(&mid).copied() == track {
             return Vec::new();
         }
         let Some(track) = track else {
             self.carried.remove(&mid);
-            return vec![Do::Bind { mid, bound: Bound { paused: true, ..Bound::default() } }];
+            return vec![Do::Bind { mid, bound: NOTHING }];
         };
         self.carried.insert(mid.clone(), track);
         let bound = self.tracks.get(&track).map(Known::bound).unwrap_or_default();
@@ -399,11 +411,13 @@ impl Session {
         }
     }
 
-    fn forget(&mut self) {
+    /// Some tracks are gone: nothing comes any more on the m-lines that carried them.
+    fn forget(&mut self) -> Vec<Do> {
         let tracks = &self.tracks;
         self.order.retain(|track| tracks.contains_key(track));
-        self.carried.retain(|_, track| tracks.contains_key(track));
         self.view_due = true;
+        let over = self.carried.extract_if(.., |_, track| !tracks.contains_key(track));
+        over.map(|(mid, _)| Do::Bind { mid, bound: NOTHING }).collect()
     }
 }
 

@@ -240,6 +240,7 @@ impl Thread {
                 None => self.admit(now, key, *role, &settled),
             },
             Command::Leave { key } => {
+                self.early.remove(&key);
                 if let Some(&index) = self.places.get(&key) {
                     self.leave(index);
                 }
@@ -337,7 +338,6 @@ impl Thread {
         carried.member.close(now, &mut self.out);
         carried.flush(&mut self.out, &mut self.left.send_errors);
         self.places.remove(&carried.key);
-        self.early.remove(&carried.key);
         self.left.take(&carried.member, now);
         // Who left sees nothing.
         self.left.layers = [0; LAYERS];
