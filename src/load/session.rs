@@ -18,7 +18,8 @@ use super::subscriber::Bound;
 /// An m-line that carries no track.
 const NOTHING: Bound = Bound { hops: 0, paused: true, layer: None };
 
-/// What the server says, as far as it matters here. What is unknown is passed over: a newer server may say more.
+/// What the server says, as far as it matters here. What is unknown is passed over: a newer server may say more. `edge::message` has
+/// all of it, and only writes: to read it there too would need every field of every message, of a server that may be another version.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub enum Said {
