@@ -153,6 +153,24 @@ async fn a_run_that_is_interrupted_says_goodbye_and_has_its_figures() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_crowds_fit_into_one_room_and_one_may_leave_before_the_other() {
+    let config = config();
+    let node = Node::start(config.clone(), None).await.expect("it starts");
+    let crowd = |identity: &str, seconds| {
+        let scenario = Scenario { members: 2, identity: identity.to_owned(), fps: 15, ..Scenario::default() };
+        let plan = Plan { duration: Duration::from_secs(seconds), meter: Meter::default(), ..plan(&config, scenario) };
+        drive::run(plan, |_| (), std::future::pending())
+    };
+    let (early, late) = tokio::join!(crowd("east-", 2), crowd("west-", 6));
+    for report in [early.expect("they come"), late.expect("they come")] {
+        assert_eq!((report.joins.connected, report.joins.failed), (2, 0), "{:?}", report.joins.failures);
+        let heard = report.heard.video;
+        assert!(heard.frames > 2 * 15 * 3 && heard.stalled == 0, "nothing is waited for of who left: {heard:?}");
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_let_in_is_told_why() {
     let config = config();
     let node = Node::start(config.clone(), None).await.expect("it starts");

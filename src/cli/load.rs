@@ -25,6 +25,9 @@ use crate::load::server::Meter;
 /// Where `weir dev` and `weir serve` listen by default.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
+/// Ports of one address, of which some are taken.
+const MOST_MEMBERS: u64 = 60_000;
+
 /// Flags of `weir load`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -61,6 +64,9 @@ struct CrowdFlags {
     /// The room's name; with several, a number follows
     #[arg(long, value_name = "NAME", default_value = "load")]
     room: String,
+    /// What every identity begins with: several crowds in one room must not take each other's
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    identity: String,
     /// What those who watch have on screen, dealt out in turn: grid, grid:TILES, speaker, thumbnails, or all (everything at its
     /// largest)
     #[arg(long = "layout", value_name = "LAYOUT,…", value_delimiter = ',', default_value = "grid")]
@@ -201,7 +207,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn load(args: Args) -> anyhow::Result<ExitCode> {
     let plan = args.plan().await?;
-    let settings = settings(&plan);
+    let (settings, size) = (settings(&plan), plan.scenario.size());
     let mut stop = signal(SignalKind::interrupt()).context("signals cannot be listened for")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be listened for")?;
     let interrupted = async move {
@@ -210,7 +216,7 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => {}
         }
     };
-    let mut shown = show::Live::new(!args.output.quiet, std::io::stderr().is_terminal(), plan.scenario.size());
+    let mut shown = show::Live::new(!args.output.quiet, std::io::stderr().is_terminal(), size);
     let look = |sample: &Sample| {
         shown.look(sample);
         if args.output.samples {
@@ -228,7 +234,8 @@ async fn load(args: Args) -> anyhow::Result<ExitCode> {
     }
     write_out(&report, json, args.output.report.as_deref())?;
     // A script that asks whether the crowd got in has its answer in the exit code.
-    Ok(if report.joins.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let all_came = report.joins.failed == 0 && report.joins.connected == size;
+    Ok(if all_came { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn write_out(report: &Report, json: Option<&std::path::Path>, page: Option<&std::path::Path>) -> anyhow::Result<()> {
@@ -251,8 +258,14 @@ impl Args {
     async fn plan(&self) -> anyhow::Result<Plan> {
         let CrowdFlags { members, publishers, subscribers, .. } = self.crowd;
         anyhow::ensure!(
-            members + publishers + subscribers > 0,
+            members | publishers | subscribers > 0,
             "nobody would come: say who does with --members, --publishers or --subscribers; `weir load --help` has examples"
+        );
+        let size = u64::from(self.crowd.rooms) * [members, publishers, subscribers].map(u64::from).iter().sum::<u64>();
+        anyhow::ensure!(
+            size <= MOST_MEMBERS,
+            "{size} members would come, and each needs a UDP port of its own: {MOST_MEMBERS} at most; run this on several machines, each \
+             with another --identity"
         );
         let http = (self.target.whip.is_some() || self.target.whep.is_some())
             .then(|| Exchange { whip: self.target.whip.clone(), whep: self.target.whep.clone() });
@@ -265,6 +278,7 @@ impl Args {
             scenario: Scenario {
                 room: self.crowd.room.clone(),
                 rooms: self.crowd.rooms,
+                identity: self.crowd.identity.clone(),
                 publishers,
                 subscribers,
                 members,
@@ -430,6 +444,8 @@ mod tests {
             ("--dev -m 2 --url localhost:8080", DEFAULT_URL),
             ("-m 2", "--dev"),
             ("--dev -m 2 --whip http://a/{room}", "--publishers"),
+            ("--dev -m 4294967295 -p 4294967295 -r 100000", "--identity"),
+            ("--dev -m 61 -r 1000", "--identity"),
         ] {
             let said = args(line).plan().await.expect_err(line).to_string();
             assert!(said.contains(named), "{line}: {said}");

@@ -21,6 +21,8 @@ pub struct Scenario {
     /// The room's name; with several rooms, a number follows.
     pub room: String,
     pub rooms: u32,
+    /// What each identity begins with, so that several crowds fit into one room.
+    pub identity: String,
     /// Of each room: who sends only, who receives only, and who does both.
     pub publishers: u32,
     pub subscribers: u32,
@@ -46,6 +48,7 @@ impl Default for Scenario {
         Self {
             room: "load".to_owned(),
             rooms: 1,
+            identity: String::new(),
             publishers: 0,
             subscribers: 0,
             members: 0,
@@ -117,7 +120,7 @@ impl Scenario {
         let turn = |count: usize| (room as usize + place as usize) % count.max(1);
         Seat {
             room: if self.rooms > 1 { format!("{}-{}", self.room, room + 1) } else { self.room.clone() },
-            identity: format!("{what}-{}", place + 1),
+            identity: format!("{}{what}-{}", self.identity, place + 1),
             published: Published { audio, video },
             subscribes,
             layout: self.layouts.get(turn(self.layouts.len())).copied().unwrap_or(Layout::All),
@@ -161,6 +164,8 @@ mod tests {
         assert_eq!(of_room.iter().filter(|seat| seat.subscribes).count(), 6);
         let names: std::collections::BTreeSet<_> = of_room.iter().map(|seat| &seat.identity).collect();
         assert_eq!(names.len(), 7, "one identity would replace another");
+        let other = Scenario { identity: "east-".into(), ..scenario.clone() };
+        assert!(other.seats().all(|seat| seat.identity.starts_with("east-") && !names.contains(&seat.identity)));
         assert!(of_room.iter().any(|seat| seat.edge == 0) && of_room.iter().any(|seat| seat.edge == 1));
     }
 

@@ -10,8 +10,8 @@ import { join } from "node:path";
 import { flags, keep, main, round } from "./support/measure.mjs";
 import { BINARY, path, SECRET, sleep, until, World } from "./support/world.mjs";
 
-/** By edge, its region and who comes there: in one room nobody may have another's name, which `weir load` makes of what they do. */
-const EDGES = { "w-edge": { region: "west", who: (count) => ["--members", count] }, "e-edge": { region: "east", who: (count) => ["--publishers", count >> 1, "--subscribers", count] } };
+/** Where crowds come to, and the region of each. */
+const EDGES = { "w-edge": "west", "e-edge": "east" };
 const NODES = [...Object.keys(EDGES), "w-core", "m-core", "e-core"];
 /** How long all are gone: longer than a session is kept for who may come back. */
 const REST = 60_000;
@@ -34,7 +34,7 @@ function hold(pid, name, share) {
 
 /** One crowd: it comes, stays for some seconds and leaves. What it measured. */
 function crowd(world, edge, args) {
-  const load = [`--net=/run/netns/${EDGES[edge].region}`, BINARY, "load", "--url", world.url(edge), "--key", "test", "--json", "-", "--quiet", ...args.map(String)];
+  const load = [`--net=/run/netns/${EDGES[edge]}`, BINARY, "load", "--url", world.url(edge), "--key", "test", "--json", "-", "--quiet", ...args.map(String)];
   const child = spawn("nsenter", load, { env: { ...process.env, WEIR_LOAD_SECRET: SECRET }, stdio: ["ignore", "pipe", "pipe"] });
   let [out, err] = ["", ""];
   child.stdout.on("data", (chunk) => (out += chunk));
@@ -58,7 +58,7 @@ function churn(world, { members, rooms, video }, totals) {
     while (going) {
       // From a short visit to a long call, each with the others of its room on both edges.
       const stays = Math.round(5 + 55 * Math.random() ** 2);
-      const one = crowd(world, edge, ["--room", `soak-${room}`, ...EDGES[edge].who(members), "--layout", "grid:9,speaker", "--video", video, "--fps", 15, "--duration", stays, "--ramp", 10]);
+      const one = crowd(world, edge, ["--room", `soak-${room}`, "--identity", `${edge}-`, "--members", members, "--layout", "grid:9,speaker", "--video", video, "--fps", 15, "--duration", stays, "--ramp", 10]);
       now.add(one);
       try {
         const { joins, heard } = await one.done;
