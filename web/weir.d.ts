@@ -18,6 +18,7 @@
 
 import type {
   AdminOp,
+  CallEnd,
   Chat,
   Edge,
   EdgeAddress,
@@ -74,6 +75,8 @@ export interface RoomOptions {
   red?: boolean;
   /** Exchange media through the server's TURN relay alone (default false): for networks where nothing else works, and to try the relay. */
   relayOnly?: boolean;
+  /** Of calls with one other member: how long one rings (default 30 000), and whether it moves to the server by itself (default true). */
+  calls?: { ringMs?: number; autoMove?: boolean };
   /** Name and version of the application, for the server's log. */
   client?: string;
 }
@@ -290,6 +293,8 @@ export class Room extends EventTarget {
   /** As the token names it; empty before the first `connected`. */
   readonly name: string;
   readonly local: LocalMember;
+  /** Calls with one other member, from browser to browser. */
+  readonly calls: Calls;
   /** By `pid`, in the order they joined. Without oneself. */
   readonly members: ReadonlyMap<string, Member>;
   /** Oldest first. */
@@ -410,6 +415,170 @@ export class Viewer extends EventTarget {
   on(type: "change", listener: (viewer: Viewer) => void): () => void;
   /** What the browser counts, or null while there is no session. */
   stats(): Promise<RTCStatsReport | null>;
+}
+
+/**
+ * Calls with another member of the room, from browser to browser. The room is where people meet; its own media need not be used: join
+ * with `autoSubscribe: false` and publish nothing. One call at a time; further ones hear `busy`. Without a listener for `incoming`
+ * every call is answered `unavailable`.
+ *
+ * ```js
+ * room.calls.on("incoming", async ({ call }) => (confirm(`${call.name} calls`) ? call.accept() : call.decline()));
+ * const call = room.calls.call(pid);
+ * call.on("state", ({ state }) => state === "connected" && call.attach(video, call.pid));
+ * ```
+ */
+export interface Calls extends EventTarget {
+  /** Rings, connects or is connected. */
+  readonly current: Call | null;
+  /** Rings a member, and opens the devices meanwhile. Throws when there is a call already. */
+  call(pid: string, options?: CallOptions): Call;
+  /** Typed `addEventListener`. Returns what ends it. */
+  on<K extends keyof CallsEvents>(type: K, listener: (detail: CallsEvents[K]) => void): () => void;
+}
+
+export interface CallsEvents {
+  incoming: { call: Call };
+  /** A call began, in either direction. */
+  call: { call: Call };
+  ended: { call: Call };
+}
+
+export interface CallOptions {
+  /** Send sound (default true), with these options. */
+  audio?: boolean | MicrophoneOptions;
+  /** Send a picture (default true, or what the caller sends), with these options. */
+  video?: boolean | CameraOptions;
+  /** Captured elsewhere, such as for a preview; from then on the call's to stop. */
+  tracks?: { audio?: MediaStreamTrack | null; video?: MediaStreamTrack | null };
+}
+
+/**
+ * - `ringing`: waits for an answer.
+ * - `connecting`: accepted; looks for a path.
+ * - `connected`: the media flow.
+ * - `ended`: over, for `reason`.
+ */
+export type CallState = "ringing" | "connecting" | "connected" | "ended";
+/** What an end says, or `left`: the other one is gone. */
+export type CallEndReason = CallEnd | "left";
+/** `direct`: from browser to browser. `relayed`: through a TURN server. `room`: through the room's server. */
+export type CallWay = "direct" | "relayed" | "room";
+
+export interface CallParty {
+  readonly pid: string;
+  readonly identity: string;
+  readonly name: string;
+  /** Whether it sends anything of the kind now. */
+  readonly microphone: boolean;
+  readonly camera: boolean;
+}
+
+export interface CallLine {
+  readonly own: boolean;
+  readonly name: string;
+  readonly text: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly at: number;
+}
+
+/** Somebody who was rung by {@link Call.add} and has not come. */
+export interface Invitation {
+  readonly pid: string;
+  readonly name: string;
+  readonly state: "ringing" | CallEndReason;
+}
+
+export interface CallEvents {
+  /** Something that can be seen changed; at most once per 16 ms: render on it. */
+  change: Call;
+  state: { state: CallState };
+  chat: { line: CallLine };
+  /** Somebody offers a file: call {@link FileTransfer.accept} or {@link FileTransfer.stop}. */
+  file: { transfer: FileTransfer };
+  invitation: { invitation: Invitation };
+  /** The browser wants a click before it plays sound: call {@link Call.startAudio} from one. */
+  audioblocked: Record<string, never>;
+  /** A fault that does not end the call, such as a camera that can't be opened. */
+  fault: { error: WeirError };
+}
+
+/** A call. Not reusable after `ended`. */
+export interface Call extends EventTarget {
+  /** The same at both ends. */
+  readonly id: string;
+  /** The other one, or the one who rang; may change when they join at another edge. */
+  readonly pid: string;
+  readonly identity: string;
+  readonly name: string;
+  readonly outgoing: boolean;
+  /** What the caller means to send. */
+  readonly media: { readonly audio: boolean; readonly video: boolean };
+  readonly state: CallState;
+  readonly reason: CallEndReason | null;
+  readonly via: CallWay | null;
+  /** From browser to browser and back, in milliseconds; null through the room. */
+  readonly rtt: number | null;
+  /** `Date.now()`. */
+  readonly connectedAt: number | null;
+  /** Everybody else who is in it. */
+  readonly parties: readonly CallParty[];
+  readonly invited: ReadonlyMap<string, Invitation>;
+  readonly microphone: boolean;
+  readonly camera: boolean;
+  /** What the own camera shows. */
+  readonly preview: MediaStreamTrack | null;
+  /** Oldest first. */
+  readonly chat: readonly CallLine[];
+  readonly files: readonly FileTransfer[];
+  /** Only from browser to browser. */
+  readonly canSendFiles: boolean;
+
+  accept(options?: CallOptions): Promise<void>;
+  decline(): void;
+  /** Ends it, or gives up ringing. */
+  hangUp(): void;
+  /** Off sends silence and keeps the device. */
+  setMicrophone(on: boolean, options?: MicrophoneOptions): Promise<void>;
+  /** Off lets go of the device. */
+  setCamera(on: boolean, options?: CameraOptions): Promise<void>;
+  /** Shows somebody's picture until the returned function is called, whichever way it comes. Voices are played by the library. */
+  attach(element: HTMLVideoElement, pid: string): () => void;
+  sendChat(text: string): Promise<void>;
+  sendFile(file: File): FileTransfer;
+  /** Rings one more member of the room; once they accept, everybody goes on through the room's server. */
+  add(pid: string): Promise<void>;
+  /** Moves the media into the room's server; resolves once they come from there. Who is in the room can then subscribe to them. */
+  toRoom(): Promise<void>;
+  /** Looks for a path anew. */
+  restartIce(): void;
+  /** Plays sound after `audioblocked`; call it from a click. */
+  startAudio(): Promise<void>;
+  /** The way, and what the browser counts while it is from browser to browser. */
+  stats(): Promise<{ via: CallWay | null; rtt: number | null; reports: RTCStatsReport | null }>;
+  /** Typed `addEventListener`. Returns what ends it. */
+  on<K extends keyof CallEvents>(type: K, listener: (detail: CallEvents[K]) => void): () => void;
+}
+
+export type FileState = "offered" | "moving" | "done" | "stopped";
+
+/** A file on its way. Dispatches `change`. */
+export interface FileTransfer extends EventTarget {
+  readonly id: number;
+  readonly name: string;
+  readonly size: number;
+  readonly outgoing: boolean;
+  readonly state: FileState;
+  /** That are across, or handed to the browser to send. */
+  readonly bytes: number;
+  /** What was received, once it is `done`. */
+  readonly blob: Blob | null;
+  /** Resolves with `done` or `stopped`. */
+  readonly finished: Promise<FileState>;
+  /** Of an offered one: take it. */
+  accept(): void;
+  /** At either end, at any time. */
+  stop(): void;
 }
 
 /** Opens a camera with constraints that suit a call, before or without a room. */

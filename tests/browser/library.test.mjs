@@ -7,7 +7,9 @@ import { paged } from "../../web/app/tiles.js";
 import { initials } from "../../web/app/avatar.js";
 import { ladder, layers, scalable, sendEncodings, withOpusDtx } from "../../web/lib/encodings.js";
 import { Edges, socketUrl } from "../../web/lib/edges.js";
+import { FILE_MOST, Files } from "../../web/lib/files.js";
 import { Signal } from "../../web/lib/signal.js";
+import { betterThroughRoom, wayOf } from "../../web/lib/way.js";
 
 /** Stands in for the browser's WebSocket; the test is the server. */
 class Socket {
@@ -478,5 +480,98 @@ describe("where tiles go", () => {
 
   test("initials", () => {
     for (const [name, wanted] of [["Ada Lovelace", "AL"], ["Ada", "A"], ["  élodie de marchand ", "ÉM"], ["", "?"], ["👩‍🚀 Sally", "👩S"]]) assert.equal(initials(name), wanted);
+  });
+});
+
+describe("the way of a call", () => {
+  const pair = (local, remote, more = {}) => [
+    { id: "T", type: "transport", selectedCandidatePairId: "P" },
+    { id: "P", type: "candidate-pair", localCandidateId: "L", remoteCandidateId: "R", currentRoundTripTime: 0.12 },
+    { id: "L", type: "local-candidate", candidateType: local, protocol: "udp", ...more },
+    { id: "R", type: "remote-candidate", candidateType: remote },
+  ];
+
+  test("is read from what the browser counts", () => {
+    assert.deepEqual(wayOf(pair("host", "srflx")), { relayed: false, bothRelayed: false, rttMs: 120, protocol: "udp" });
+    assert.deepEqual(wayOf(pair("relay", "prflx", { relayProtocol: "tls" })), { relayed: true, bothRelayed: false, rttMs: 120, protocol: "tcp" });
+    assert.equal(wayOf(pair("relay", "relay"))?.bothRelayed, true);
+    // Firefox names no pair on the transport.
+    const [, chosen, ...ends] = pair("host", "relay");
+    assert.equal(wayOf([{ ...chosen, nominated: true, state: "succeeded" }, ...ends])?.relayed, true);
+    assert.equal(wayOf([]), null);
+    assert.equal(wayOf(pair("host", "host").slice(0, 3)), null);
+  });
+
+  test("is left for the room where that is clearly better", () => {
+    const way = (rttMs, relayed = false, bothRelayed = false) => ({ relayed, bothRelayed, rttMs, protocol: /** @type {const} */ ("udp") });
+    const near = { own: 20, theirs: 30, sameEdge: true };
+    assert.ok(betterThroughRoom({ way: way(10, true, true), own: null, theirs: null, sameEdge: false }), "two relays are two servers already");
+    assert.ok(betterThroughRoom({ way: way(300), ...near }));
+    assert.ok(!betterThroughRoom({ way: way(90), ...near }), "a little longer is no reason");
+    assert.ok(!betterThroughRoom({ way: way(300), own: 200, theirs: 90, sameEdge: true }));
+    assert.ok(!betterThroughRoom({ way: way(300), ...near, sameEdge: false }), "how far the edges are apart is not known");
+    for (const unknown of [{ way: null, ...near }, { way: way(null), ...near }, { way: way(300), ...near, theirs: null }]) assert.ok(!betterThroughRoom(unknown));
+  });
+});
+
+describe("files of a call", () => {
+  /** Two channels that are each other's other end. */
+  function ends() {
+    const channel = () =>
+      Object.assign(new EventTarget(), {
+        readyState: "open",
+        bufferedAmount: 0,
+        bufferedAmountLowThreshold: 0,
+        sent: [],
+        send(data) {
+          this.sent.push(data);
+          queueMicrotask(() => this.other.onmessage?.({ data: data instanceof Uint8Array ? data.buffer : data }));
+        },
+      });
+    const [here, there] = [channel(), channel()];
+    here.other = there;
+    there.other = here;
+    return { here, there };
+  }
+  const quiet = { offered: () => {}, changed: () => {} };
+
+  test("arrive as they were sent, and several at once", async () => {
+    const { here, there } = ends();
+    const sender = new Files(here, quiet);
+    const got = [];
+    new Files(there, { ...quiet, offered: (transfer) => (got.push(transfer), transfer.accept()) });
+    const texts = ["", "x".repeat(100_000), "the end"];
+    const sent = texts.map((text, index) => sender.send(new Blob([text]), `file ${index}`));
+    assert.deepEqual(await Promise.all(sent.map(({ finished }) => finished)), ["done", "done", "done"]);
+    assert.deepEqual(await Promise.all(got.map(({ blob }) => blob.text())), texts);
+    assert.equal(sender.busy, false);
+  });
+
+  test("an other end that breaks the rules gets nowhere", () => {
+    const { here, there } = ends();
+    const offered = [];
+    new Files(here, { ...quiet, offered: (transfer) => offered.push(transfer) });
+    const say = (words) => here.onmessage({ data: typeof words === "string" ? words : JSON.stringify(words) });
+    const chunk = (id, bytes) => {
+      const data = new Uint8Array(4 + bytes);
+      new DataView(data.buffer).setUint32(0, id);
+      here.onmessage({ data: data.buffer });
+    };
+    for (const odd of ["", "[", "null", "7", { t: "accept", id: 1 }, { t: "done", id: 1 }, { t: "stop" }, { t: "offer" }]) say(odd);
+    for (const size of [-1, 0.5, "9", FILE_MOST + 1, null]) say({ t: "offer", id: 1, name: "a", size });
+    assert.equal(offered.length, 0);
+    say({ t: "offer", id: 1, name: "../../etc/\u202Epasswd\u0000", size: 10, type: 5 });
+    assert.equal(offered[0].name, "....etcpasswd");
+    chunk(1, 5);
+    assert.equal(offered[0].bytes, 0, "not accepted yet");
+    offered[0].accept();
+    chunk(1, 5);
+    chunk(2, 5);
+    here.onmessage({ data: new ArrayBuffer(2) });
+    chunk(1, 6);
+    assert.equal(offered[0].state, "stopped", "more than was offered");
+    for (let id = 10; id < 100; id += 1) say({ t: "offer", id, name: "n", size: 1 });
+    assert.equal(offered.length, 1 + 16);
+    assert.equal(there.sent.length, 0);
   });
 });

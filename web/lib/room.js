@@ -1,6 +1,7 @@
 // One presence in one room: joins the socket, the media and the records of who is there, and tells the application. Owns the
 // order in which things happen; the parts own how. Public as `Room`, documented in `weir.d.ts`.
 
+import { Calls } from "./calls.js";
 import { socketUrl } from "./edges.js";
 import { WeirError } from "./errors.js";
 import { Media } from "./media.js";
@@ -47,6 +48,8 @@ export class Room extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #changeTimer;
   #onNetwork = () => this.#media?.restartIce();
+  /** @type {RTCIceServer[]} */
+  #iceServers = [];
 
   /** @type {import("../weir.js").RoomState} */
   state = "idle";
@@ -77,6 +80,17 @@ export class Room extends EventTarget {
       request: (body) => this.#signal.request(body),
       onChange: (track, what) => this.#tell("localtrack", { track, what }),
       onFault: (error) => this.#tell("fault", { error }),
+    });
+    const { ringMs = 30_000, autoMove = true } = options.calls ?? {};
+    this.calls = new Calls({
+      room: this,
+      request: (body) => this.#signal.request(body),
+      iceServers: () => this.#iceServers,
+      media: () => this.#media,
+      watch: (element, track) => this.#view.watch(element, track, 0),
+      relayOnly: options.relayOnly ?? false,
+      ringMs,
+      autoMove,
     });
   }
 
@@ -205,7 +219,7 @@ export class Room extends EventTarget {
     return this.#publisher.setScreenShare(on, options);
   }
 
-  /** @param {MediaStreamTrack} media @param {{ source: import("../weir-protocol.js").Source, name?: string, muted?: boolean }} how */
+  /** @param {MediaStreamTrack} media @param {{ source: import("../weir-protocol.js").Source, name?: string, muted?: boolean, owned?: boolean }} how `owned`: the room stops it. */
   publish(media, how) {
     return this.#publisher.publish(media, how);
   }
@@ -337,7 +351,7 @@ export class Room extends EventTarget {
   #welcomed(welcome, fresh) {
     this.#introduced(welcome);
     if (fresh) this.#renewMedia(welcome);
-    else this.#media?.setIceServers(rtcServers(welcome.ice_servers));
+    else this.#media?.setIceServers(this.#iceServers);
     this.#roster.reconcile(welcome.peers, { patient: fresh });
     for (const message of welcome.chat) this.#addChat(message);
     if (fresh) this.#publisher.republish();
@@ -345,10 +359,12 @@ export class Room extends EventTarget {
     // A session made anew lost the hand that was up.
     if (fresh && this.local.hand) void this.setHand(true).catch(() => {});
     this.#up();
+    if (fresh) this.calls.renewed();
   }
 
   /** @param {import("./signal.js").Welcome} welcome */
-  #introduced({ room, edge, edges = [], you }) {
+  #introduced({ room, edge, edges = [], you, ice_servers }) {
+    this.#iceServers = rtcServers(ice_servers);
     this.name = room;
     this.edge = edge;
     this.edges = edges;
@@ -362,7 +378,8 @@ export class Room extends EventTarget {
 
   /** @param {import("../weir-protocol.js").IceServer[]} iceServers */
   #resumed(iceServers) {
-    this.#media?.setIceServers(rtcServers(iceServers));
+    this.#iceServers = rtcServers(iceServers);
+    this.#media?.setIceServers(this.#iceServers);
     this.#media?.resumed();
     this.#up();
   }
@@ -480,11 +497,12 @@ export class Room extends EventTarget {
     before.media?.close();
     this.#tell("mediastate", { state: media.state });
     this.#up();
+    this.calls.renewed();
   }
 
   /** @param {ServerMessage} message */
   #hear(message) {
-    if (this.#media?.hear(message)) return;
+    if (this.#media?.hear(message) || this.calls.hear(message)) return;
     switch (message.t) {
       case "peer_joined":
         return this.#roster.joined(message.peer);

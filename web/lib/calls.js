@@ -1,0 +1,162 @@
+// Calls with other members of the room: who rings whom, one call at a time, busy when there is one, and what happens when two
+// ring each other at once. Owns the call of now; `room.js` passes on what the server says. Public as `room.calls`.
+
+import { Call } from "./call.js";
+import { WeirError } from "./errors.js";
+
+/** @import * as api from "../weir.js" */
+/** @typedef {import("./members.js").Member} Member */
+/** @typedef {import("../weir-protocol.js").ServerMessage} ServerMessage */
+
+/**
+ * What a call needs of its room.
+ * @typedef {object} Host
+ * @property {import("./room.js").Room} room
+ * @property {(body: import("../weir-protocol.js").ClientMessage) => Promise<void>} request
+ * @property {() => RTCIceServer[]} iceServers
+ * @property {() => import("./media.js").Media | null} media
+ * @property {(element: HTMLMediaElement, track: string) => () => void} watch Reports a place on the page for a track that is not shown there yet.
+ * @property {boolean} relayOnly
+ * @property {number} ringMs
+ * @property {boolean} autoMove
+ */
+
+/** Names of calls that are over: what was said about them may come late. */
+const OVER_MOST = 64;
+
+/** @implements {api.Calls} */
+export class Calls extends EventTarget {
+  #host;
+  /** Whether somebody would notice a ring. */
+  #listens = false;
+  /** @type {Set<string>} */
+  #over = new Set();
+  #onHide = () => this.current?.hangUp();
+  /** @type {Call | null} */
+  current = null;
+
+  /** @param {Host} host */
+  constructor(host) {
+    super();
+    this.#host = host;
+    host.room.on("memberjoined", ({ member }) => this.current?.memberJoined(/** @type {Member} */ (member)));
+    host.room.on("memberleft", ({ member, reason }) => this.current?.memberLeft(/** @type {Member} */ (member), reason));
+    host.room.on("chat", ({ message }) => this.current?.roomChat(message));
+    host.room.on("closed", () => this.#closed());
+    globalThis.addEventListener?.("pagehide", this.#onHide);
+  }
+
+  /** @override @param {string} type @param {any} listener @param {any} [options] */
+  addEventListener(type, listener, options) {
+    this.#listens ||= type === "incoming";
+    super.addEventListener(type, listener, options);
+  }
+
+  /**
+   * @template {keyof api.CallsEvents} K
+   * @param {K} type @param {(detail: api.CallsEvents[K]) => void} listener
+   */
+  on(type, listener) {
+    /** @param {Event} event */
+    const heard = (event) => listener(/** @type {CustomEvent<api.CallsEvents[K]>} */ (event).detail);
+    this.addEventListener(type, heard);
+    return () => this.removeEventListener(type, heard);
+  }
+
+  /** @param {string} pid @param {api.CallOptions} [options] */
+  call(pid, options = {}) {
+    const { room } = this.#host;
+    const member = room.members.get(pid);
+    if (!member) throw new WeirError("not_found", "That person is not here any more.");
+    if (this.current) throw new WeirError("bad_state", "You are in a call already.");
+    if (!room.local.grants.publish || !room.local.grants.data) throw new WeirError("forbidden", "You may not make calls in this room.");
+    const media = { audio: Boolean(options.audio ?? true), video: Boolean(options.video ?? true) };
+    const call = this.#begin({ id: crypto.randomUUID(), member, outgoing: true, media, room: false });
+    call.ring(options);
+    return call;
+  }
+
+  /** What the server says of calls. @param {ServerMessage} message @returns {boolean} whether it was that */
+  hear(message) {
+    switch (message.t) {
+      case "call":
+        this.#rung(message);
+        return true;
+      case "call_reply":
+        this.#about(message)?.replied(message.from, message.ok, message.why);
+        return true;
+      case "call_end":
+        if (!this.#about(message)) this.#remember(message.call);
+        this.#about(message)?.endedBy(message.from, message.why);
+        return true;
+      case "p2p":
+        this.#about(message)?.signaled(message);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** @param {{ call: string }} message */
+  #about({ call }) {
+    return this.current?.id === call ? this.current : null;
+  }
+
+  /** @param {Extract<ServerMessage, { t: "call" }>} message */
+  #rung({ from, call: id, media, room: viaRoom }) {
+    const { room } = this.#host;
+    const member = room.members.get(from);
+    const { current } = this;
+    if (current?.id === id) return viaRoom ? current.moveAsked(from) : undefined;
+    if (!member || this.#over.has(id)) return;
+    const able = this.#listens && room.local.grants.publish && room.local.grants.data;
+    if (!able) return this.#refuse(from, id, "unavailable");
+    if (current?.identity === member.identity && !viaRoom) {
+      // Both rang: the one with the smaller name of session stays the caller, and the other one has thereby accepted.
+      if (current.state === "ringing" && current.outgoing) return room.local.pid < from ? undefined : current.yield(id);
+      if (current.state !== "connected") return;
+      current.end("left"); // They begin anew: their end of the old call is gone.
+    } else if (current) {
+      return this.#refuse(from, id, "busy");
+    }
+    const call = this.#begin({ id, member, outgoing: false, media, room: viaRoom });
+    call.rung();
+    this.dispatchEvent(new CustomEvent("incoming", { detail: { call } }));
+  }
+
+  /** @param {string} to @param {string} call @param {import("../weir-protocol.js").CallEnd} why */
+  #refuse(to, call, why) {
+    this.#host.request({ t: "call_reply", to, call, ok: false, why }).catch(() => {});
+  }
+
+  /** @param {ConstructorParameters<typeof Call>[1]} what */
+  #begin(what) {
+    const call = new Call(this.#host, what, (ended) => {
+      this.#remember(ended.id);
+      if (this.current === ended) this.current = null;
+      this.dispatchEvent(new CustomEvent("ended", { detail: { call: ended } }));
+    });
+    this.current = call;
+    this.dispatchEvent(new CustomEvent("call", { detail: { call } }));
+    return call;
+  }
+
+  /** @param {string} id */
+  #remember(id) {
+    this.#over.add(id);
+    for (const oldest of this.#over) {
+      if (this.#over.size <= OVER_MOST) break;
+      this.#over.delete(oldest);
+    }
+  }
+
+  /** The session was made anew, here or at another edge. */
+  renewed() {
+    this.current?.renewed();
+  }
+
+  #closed() {
+    globalThis.removeEventListener?.("pagehide", this.#onHide);
+    this.current?.end("left");
+  }
+}
