@@ -10,9 +10,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process::Process;
-use super::{Phase, link_metrics, turn_metrics};
+use super::{Phase, link_metrics, peerjs_metrics, turn_metrics};
 use crate::cascade::status::Status;
-use crate::edge::hub;
+use crate::edge::{hub, peerjs};
 use crate::id::{NodeId, RegionId};
 use crate::shard::stats::{Drops, ShardStats};
 use crate::turn;
@@ -34,6 +34,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) cascade: &'a [Status],
     /// None without a STUN and TURN server, or when it did not answer.
     pub(super) turn: Option<&'a turn::Stats>,
+    /// None when the broker did not answer.
+    pub(super) peerjs: Option<&'a peerjs::Stats>,
 }
 
 /// Labels by name.
@@ -57,6 +59,9 @@ pub(super) fn encode(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     link_metrics::register(&mut registry, snapshot.cascade);
     if let Some(stats) = snapshot.turn {
         turn_metrics::register(&mut registry, stats);
+    }
+    if let Some(stats) = snapshot.peerjs {
+        peerjs_metrics::register(&mut registry, stats);
     }
     process(&mut registry, &Process::read());
     let mut page = String::new();
@@ -253,6 +258,7 @@ mod tests {
             rooms: None,
             cascade: &[],
             turn: Some(&relay),
+            peerjs: Some(&peerjs::Stats { peers: 7, expired: 8, ..peerjs::Stats::default() }),
         })
         .expect("metrics encode");
         for line in [
@@ -266,6 +272,8 @@ mod tests {
             "weir_turn_allocations 5",
             "weir_turn_bytes_to_peers_total 600",
             "weir_turn_refused_total{reason=\"quota\"} 4",
+            "weir_peerjs_peers 7",
+            "weir_peerjs_expired_total 8",
         ] {
             assert!(page.lines().any(|found| found == line), "{page}\nlacks {line}");
         }

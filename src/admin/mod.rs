@@ -7,6 +7,7 @@ mod dev;
 mod guard;
 mod link_metrics;
 mod metrics;
+mod peerjs_metrics;
 pub(crate) mod process;
 mod rooms;
 #[cfg(test)]
@@ -137,6 +138,7 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
 async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
     let asked = (shard_stats(&state.shards), rooms::snapshot(&state), cascade::read(&state.overview), turn_stats(&state));
     let (shards, rooms, cascade, turn) = futures_util::future::join4(asked.0, asked.1, asked.2, asked.3).await;
+    let peerjs = tokio::time::timeout(PATIENCE, state.hub.peerjs()).await.ok().flatten();
     let phase = *state.phase.borrow();
     match metrics::encode(&metrics::Snapshot {
         node: &state.node,
@@ -146,6 +148,7 @@ async fn scrape(State(state): State<Arc<AdminState>>) -> Response {
         rooms: rooms.as_ref(),
         cascade: &cascade.nodes,
         turn: turn.as_ref(),
+        peerjs: peerjs.as_ref(),
     }) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "metrics", &why.to_string()),

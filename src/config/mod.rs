@@ -11,7 +11,7 @@ mod value;
 pub use layers::{Layers, Loaded, Mistake, Mistakes, Source};
 pub use print::effective;
 pub use turn::Turn;
-pub use value::{Advertised, Keys, LogFormat, Origin, Secret};
+pub use value::{Advertised, AppKey, Keys, LogFormat, Origin, Secret};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -101,6 +101,18 @@ section! {
 }
 
 section! {
+    /// PeerJS clients, who find each other by way of this node at the path /peerjs/ of the public listener. Their pages must be of
+    /// http.origins, as with the room protocol.
+    Peerjs as "peerjs" {
+        /// Apps that are served, each by the `key` that its pages give to PeerJS. It keeps apps apart and is no secret: every page
+        /// holds it. Empty: nobody is served.
+        keys: Vec<AppKey> = Vec::new(),
+        /// Those of them whose pages may list everybody who is there, as PeerServer's allow_discovery does for all.
+        discovery: Vec<AppKey> = Vec::new(),
+    }
+}
+
+section! {
     /// What one node takes on before it refuses more.
     Limits as "limits" {
         /// Rooms at a time.
@@ -161,6 +173,7 @@ setting::tree! {
         cascade: Cascade,
         media: Media,
         turn: Turn,
+        peerjs: Peerjs,
         limits: Limits,
         session: Session,
         auth: Auth,
@@ -224,6 +237,9 @@ impl Config {
             "admin.listen",
             "is the public listener's address (http.listen) too".into(),
         );
+        for key in self.peerjs.discovery.iter().filter(|key| !self.peerjs.keys.contains(key)) {
+            rule(false, "peerjs.discovery", format!("{key} is none of peerjs.keys; add it there too"));
+        }
         for (name, secret) in self.auth.keys.iter() {
             let length = secret.expose().len();
             rule(

@@ -93,6 +93,29 @@ impl Origin {
     }
 }
 
+/// Names an app of PeerJS clients: a part of a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AppKey(String);
+
+impl AppKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AppKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for AppKey {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        name(text).map(|text| Self(text.to_owned())).ok_or(())
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -206,6 +229,7 @@ macro_rules! list_setting {
 list_setting! {
     SocketAddr, "addresses and ports such as \"0.0.0.0:3478\" or \"[::]:3478\"";
     IpAddr, "IP addresses such as \"203.0.113.7\"";
+    AppKey, "names of 1 to 64 letters, digits, '-', '_' or '.'";
     IpNet, "networks such as \"10.1.0.0/16\" or \"fd00::/8\"";
 }
 

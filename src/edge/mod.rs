@@ -1,5 +1,5 @@
 //! Browsers. Signaling speaks `message` over a WebSocket and SDP; what they settle becomes a `plan`; a `peer` obeys it and
-//! carries the packets. Signaling (hub, whip, negotiate) is pure; `signal` is its shell.
+//! carries the packets. Signaling (hub, whip, peerjs, negotiate) is pure; `signal` is its shell.
 
 pub mod hub;
 pub mod ice_servers;
@@ -7,6 +7,7 @@ pub mod media;
 pub mod message;
 pub mod negotiate;
 pub mod peer;
+pub mod peerjs;
 pub mod plan;
 pub mod sdp;
 pub mod signal;

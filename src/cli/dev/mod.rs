@@ -88,6 +88,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("media.listen_ip", "127.0.0.1".to_owned()),
         ("media.advertise", "127.0.0.1".to_owned()),
         ("turn.listen", "127.0.0.1:3478".to_owned()),
+        ("peerjs.keys", "peerjs".to_owned()),
+        ("peerjs.discovery", "peerjs".to_owned()),
         ("media.shards", if args.single { "0" } else { "1" }.to_owned()),
         ("log.filter", "warn,weir=info,rtc_dtls=error,rtc_sctp=off".to_owned()),
     ] {

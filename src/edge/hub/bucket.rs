@@ -1,10 +1,11 @@
-//! How often a session may do what costs others. A token bucket, told the time; `edge::hub` keeps one per kind of request.
+//! How often a session may do what costs others. A token bucket, told the time; `edge::hub` keeps one per kind of
+//! request, `edge::peerjs` one per client.
 
 use std::time::Instant;
 
 /// Fills at a steady rate up to a burst.
 #[derive(Debug, Clone)]
-pub(super) struct Bucket {
+pub(in crate::edge) struct Bucket {
     level: f64,
     rate: f64,
     burst: f64,
@@ -13,12 +14,12 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// Full, with `rate` per second and `burst` at once.
-    pub(super) fn new(now: Instant, rate: f64, burst: f64) -> Self {
+    pub(in crate::edge) fn new(now: Instant, rate: f64, burst: f64) -> Self {
         Self { level: burst, rate, burst, filled: now }
     }
 
     /// Takes `cost`, or says that there is not enough.
-    pub(super) fn take(&mut self, now: Instant, cost: f64) -> bool {
+    pub(in crate::edge) fn take(&mut self, now: Instant, cost: f64) -> bool {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.level = (self.level + passed * self.rate).min(self.burst);
         self.filled = self.filled.max(now);

@@ -9,7 +9,7 @@
 //!                            └──────────────┘
 //! ```
 
-mod bucket;
+pub(in crate::edge) mod bucket;
 mod call;
 mod edges;
 mod farewell;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::peerjs::{self, Peers};
 use crate::edge::hub::{self, ConnId, Hub, Input, Output, Snapshot};
 use crate::edge::media::{Command, Event};
 use crate::edge::message::{EdgeAddress, ServerFrame};
@@ -35,6 +36,8 @@ pub(super) enum Ask {
         ask: whip::Ask,
         reply: oneshot::Sender<whip::Outcome>,
     },
+    /// What a PeerJS client does, or somebody wants to know of them.
+    Peers(peerjs::Ask),
     Snapshot(oneshot::Sender<Snapshot>),
     Remove {
         member: MemberId,
@@ -49,9 +52,9 @@ pub(super) enum Ask {
 
 /// The way to one socket.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Wire<T = ServerFrame> {
     /// Closed when nothing more will come.
-    pub(super) frames: mpsc::Sender<ServerFrame>,
+    pub(super) frames: mpsc::Sender<T>,
     /// Told when the queue is full: the socket is too slow.
     pub(super) too_slow: oneshot::Sender<()>,
 }
@@ -88,7 +91,14 @@ impl HubHandle {
         answer.await.ok()
     }
 
-    /// How many sockets are open, a member's each.
+    /// What the broker of PeerJS clients counts; `None` when it has ended.
+    pub async fn peerjs(&self) -> Option<crate::edge::peerjs::Stats> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Peers(peerjs::Ask::Stats(reply))).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// How many sockets are open, a member's or a PeerJS client's each.
     pub fn open_sockets(&self) -> usize {
         self.most_sockets.saturating_sub(self.sockets.available_permits())
     }
@@ -134,9 +144,10 @@ pub(super) fn start(
     asks: mpsc::Receiver<Ask>,
     published: Published,
 ) {
+    let peers = Peers::new(&config, Instant::now().into_std());
     let hub = Hub::new(config, Instant::now().into_std(), unix_ms(), rand::random());
     let deaf = vec![false; shards.len()];
-    tokio::spawn(Task { hub, shards, deaf, published, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
+    tokio::spawn(Task { hub, peers, shards, deaf, published, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
 }
 
 /// Milliseconds since the epoch.
@@ -155,6 +166,7 @@ pub(super) struct Published {
 
 struct Task {
     hub: Hub,
+    peers: Peers,
     shards: Vec<mpsc::Sender<Command>>,
     /// By shard: it took nothing for [`SHARD_PATIENCE`], so it is not waited for until it takes something again.
     deaf: Vec<bool>,
@@ -168,7 +180,7 @@ impl Task {
         let (mut asked, mut heard) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         let mut listening = true;
         loop {
-            let deadline = self.hub.deadline();
+            let deadline = self.hub.deadline().into_iter().chain(self.peers.deadline()).min();
             let timeout = sleep_until(deadline.map_or_else(Instant::now, Instant::from_std));
             tokio::select! {
                 count = asks.recv_many(&mut asked, BATCH) => {
@@ -180,7 +192,9 @@ impl Task {
                 () = timeout, if deadline.is_some() => {}
             }
             let now = Instant::now().into_std();
-            self.hub.set_clock(now, unix_ms());
+            let unix = unix_ms();
+            self.hub.set_clock(now, unix);
+            self.peers.set_clock(now, unix);
             for ask in asked.drain(..) {
                 if matches!(ask, Ask::Kill) {
                     return;
@@ -188,11 +202,14 @@ impl Task {
                 self.ask(now, ask);
             }
             for (_, event) in heard.drain(..) {
-                self.hub.handle(now, Input::Media { event }, &mut self.out);
+                if let Some(event) = self.peers.media(event) {
+                    self.hub.handle(now, Input::Media { event }, &mut self.out);
+                }
             }
             if self.hub.deadline().is_some_and(|at| at <= now) {
                 self.hub.handle_timeout(now, &mut self.out);
             }
+            self.peers.handle_timeout();
             self.publish();
             self.carry_out(now).await;
         }
@@ -217,8 +234,10 @@ impl Task {
                 self.hub.handle(now, Input::Opened { conn }, &mut self.out);
             }
             Ask::Input(input) => {
-                if let Input::Closed { conn } = input {
-                    self.wires.remove(&conn);
+                match input {
+                    Input::Closed { conn } => drop(self.wires.remove(&conn)),
+                    Input::Drain => self.peers.drain(),
+                    _ => {}
                 }
                 self.hub.handle(now, input, &mut self.out);
             }
@@ -226,6 +245,7 @@ impl Task {
             Ask::Whip { ask, reply } => {
                 let _ = reply.send(self.hub.whip(now, ask, &mut self.out));
             }
+            Ask::Peers(ask) => self.peers.ask(ask),
             Ask::Snapshot(reply) => {
                 let _ = reply.send(self.hub.snapshot());
             }
@@ -234,6 +254,7 @@ impl Task {
                 self.hub.handle(now, Input::Remove { member }, &mut self.out);
             }
             Ask::Shutdown { done } => {
+                self.peers.drain();
                 let message = "the server stops".into();
                 self.hub.handle(now, Input::Shutdown { message }, &mut self.out);
                 let _ = done.send(());
@@ -245,6 +266,9 @@ impl Task {
 
     /// Carries out what the hub said. A socket whose queue is full is given up; its session waits for a resume.
     async fn carry_out(&mut self, now: std::time::Instant) {
+        for (shard, command) in self.peers.carry_out() {
+            self.tell_shard(shard, command).await;
+        }
         while !self.out.is_empty() {
             let mut slow = Vec::new();
             for output in std::mem::take(&mut self.out) {

@@ -1,4 +1,4 @@
-//! The shell around [`crate::edge::hub`]: HTTP routes, WebSockets, and the one task that owns the hub. Owns parsing frames at
+//! The shell around [`crate::edge::hub`] and [`crate::edge::peerjs`]: HTTP routes, WebSockets, and the one task that owns both. Owns parsing frames at
 //! the border, who may connect from where, and every queue in between; decides nothing about rooms. `node` starts it.
 //!
 //! ```text
@@ -7,6 +7,9 @@
 //! ```
 
 mod hub_task;
+mod peerjs;
+#[cfg(test)]
+mod peerjs_tests;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -34,7 +37,7 @@ use super::media::{Command, Event};
 use super::message::{EdgeAddress, SUBPROTOCOL};
 use super::negotiate::MediaEndpoint;
 use super::token::{self, Claims, MAX_JOIN_TTL};
-use crate::config::{Config, Keys};
+use crate::config::{Config, Keys, Peerjs};
 use crate::id::{NodeId, RegionId, ShardId};
 use hub_task::{Ask, Published};
 
@@ -63,6 +66,8 @@ pub struct SignalConfig {
     pub drain: Duration,
     pub ice_servers: IceServers,
     pub limits: Limits,
+    /// Which PeerJS clients are served.
+    pub peerjs: Peerjs,
     /// Hands out tokens to whoever asks, signed with this API key. Only for development on one machine.
     pub dev_key: Option<String>,
 }
@@ -100,6 +105,7 @@ impl SignalConfig {
             drain: millis(config.node.drain_ms),
             ice_servers: IceServers::default(),
             limits,
+            peerjs: config.peerjs.clone(),
             dev_key,
         }
     }
@@ -129,6 +135,7 @@ pub fn start(
         origins: config.origins.into_iter().collect(),
         ice_servers: config.ice_servers.clone(),
         limits: config.limits.clone(),
+        peerjs: config.peerjs,
         next_conn: AtomicU64::new(0),
         sockets,
         asks,
@@ -160,6 +167,7 @@ struct Edge {
     origins: BTreeSet<String>,
     ice_servers: IceServers,
     limits: Limits,
+    peerjs: Peerjs,
     next_conn: AtomicU64,
     /// One permit per open WebSocket.
     sockets: Arc<Semaphore>,
@@ -172,13 +180,16 @@ fn routes(state: Arc<Edge>) -> Router {
     if state.dev_key.is_some() {
         routes = routes.route("/v1/dev/token", post(dev_token));
     }
+    if !state.peerjs.keys.is_empty() {
+        routes = routes.merge(peerjs::routes());
+    }
     routes.merge(whip::routes()).with_state(state)
 }
 
 /// Opens the room protocol's WebSocket.
 async fn open(State(edge): State<Arc<Edge>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
     if !origin_allowed(&headers, &edge.origins) {
-        return (StatusCode::FORBIDDEN, "this web origin may not connect: add it to http.origins\n").into_response();
+        return foreign();
     }
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
@@ -190,8 +201,7 @@ async fn open(State(edge): State<Arc<Edge>>, headers: HeaderMap, upgrade: WebSoc
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
     let Ok(permit) = Arc::clone(&edge.sockets).try_acquire_owned() else {
-        let retry = [(header::RETRY_AFTER, "5")];
-        return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many connections\n").into_response();
+        return too_many();
     };
     let conn = ConnId(edge.next_conn.fetch_add(1, Ordering::Relaxed));
     let (asks, limits) = (edge.asks.clone(), edge.limits.clone());
@@ -199,6 +209,14 @@ async fn open(State(edge): State<Arc<Edge>>, headers: HeaderMap, upgrade: WebSoc
         socket::run(socket, conn, asks, limits).await;
         drop(permit);
     })
+}
+
+fn foreign() -> Response {
+    (StatusCode::FORBIDDEN, "this web origin may not connect: add it to http.origins\n").into_response()
+}
+
+fn too_many() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "too many connections\n").into_response()
 }
 
 /// The servers a client may need to reach media or another client, before it has joined. Credentials are for who has a token to

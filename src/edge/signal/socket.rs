@@ -18,7 +18,7 @@ const PING: Duration = Duration::from_secs(5);
 
 /// A socket that says nothing, not even a pong, for this long is lost. Shorter sees a dead network sooner, longer rides out a
 /// stalled one.
-const SILENT: Duration = Duration::from_secs(12);
+pub(super) const SILENT: Duration = Duration::from_secs(12);
 
 /// How long the last words may take.
 const PARTING: Duration = Duration::from_secs(1);
@@ -34,16 +34,10 @@ pub(super) async fn run(socket: WebSocket, conn: ConnId, asks: mpsc::Sender<Ask>
     if asks.send(Ask::Opened { conn, wire: Wire { frames, too_slow } }).await.is_err() {
         return;
     }
-    let slow = async {
-        // An error means that the hub has let go of the socket, which `write` sees too.
-        if slow.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
         () = read(&mut stream, conn, &asks, limits.frame_bytes) => {}
-        () = write(&mut sink, &mut queue) => part(&mut sink, &mut stream, None).await,
-        () = slow => {
+        () = write(&mut sink, &mut queue, text) => part(&mut sink, &mut stream, None).await,
+        () = told_slow(slow) => {
             let body = ServerMessage::Leave {
                 reason: LeaveReason::TooSlow,
                 action: LeaveAction::Resume,
@@ -85,8 +79,20 @@ fn malformed(conn: ConnId, code: ErrorCode, why: String) -> Input {
     Input::Malformed { conn, code, why }
 }
 
-/// Writes what the hub sends; returns when it sends no more, or the other end takes no more.
-async fn write(sink: &mut SplitSink<WebSocket, Message>, queue: &mut mpsc::Receiver<ServerFrame>) {
+/// Returns when the socket is found too slow.
+pub(super) async fn told_slow(slow: oneshot::Receiver<()>) {
+    // An error means that the hub's task has let go of the socket, which `write` sees too.
+    if slow.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Writes what is queued, each as `text` makes it; returns when no more will come, or the other end takes no more.
+pub(super) async fn write<T>(
+    sink: &mut SplitSink<WebSocket, Message>,
+    queue: &mut mpsc::Receiver<T>,
+    text: impl Fn(&T) -> Message,
+) {
     let mut pings = interval(PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -105,7 +111,11 @@ async fn write(sink: &mut SplitSink<WebSocket, Message>, queue: &mut mpsc::Recei
 
 /// Last words and a proper end. What the client still says is read and left: a socket closed with unread input is reset, and
 /// a reset overtakes the words.
-async fn part(sink: &mut SplitSink<WebSocket, Message>, stream: &mut SplitStream<WebSocket>, words: Option<Message>) {
+pub(super) async fn part(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    words: Option<Message>,
+) {
     let farewell = async {
         let close = CloseFrame { code: close_code::NORMAL, reason: Default::default() };
         for message in words.into_iter().chain([Message::Close(Some(close))]) {

@@ -16,12 +16,12 @@ use super::*;
 use crate::config::Secret;
 use crate::edge::plan::Fingerprint;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A server on loopback.
-struct Server {
-    addr: SocketAddr,
-    handle: HubHandle,
+pub(super) struct Server {
+    pub(super) addr: SocketAddr,
+    pub(super) handle: HubHandle,
     inbox: mpsc::Receiver<Command>,
     events: mpsc::Sender<(ShardId, Event)>,
 }
@@ -35,7 +35,7 @@ fn token(room: &str, identity: &str) -> String {
     token::mint(&keys(), &claims).expect("signs")
 }
 
-async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
+pub(super) async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
     let fingerprint = Fingerprint { algorithm: "sha-256".into(), hash: vec![1; 32] };
     let mut config = SignalConfig {
         node: NodeId::new("node"),
@@ -48,6 +48,7 @@ async fn serve(change: impl FnOnce(&mut SignalConfig)) -> Server {
         drain: Duration::from_secs(3),
         ice_servers: IceServers::default(),
         limits: Limits::default(),
+        peerjs: Peerjs::default(),
         dev_key: None,
     };
     change(&mut config);
@@ -92,7 +93,7 @@ impl Server {
         socket
     }
 
-    async fn http(&self, method: &str, path: &str, host: &str, body: &str) -> String {
+    pub(super) async fn http(&self, method: &str, path: &str, host: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.addr).await.expect("connects");
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -106,12 +107,12 @@ impl Server {
     }
 }
 
-async fn say(socket: &mut Socket, text: &str) {
+pub(super) async fn say(socket: &mut Socket, text: &str) {
     socket.send(Message::text(text)).await.expect("the socket is open");
 }
 
 /// The next frame; null when the socket has ended.
-async fn hear(socket: &mut Socket) -> Value {
+pub(super) async fn hear(socket: &mut Socket) -> Value {
     loop {
         match timeout(Duration::from_secs(10), socket.next()).await.expect("an answer in time") {
             Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).expect("JSON"),

@@ -1,0 +1,213 @@
+// The `peerjs` package from npm, unmodified, against our server, in pages of another origin: peers of one node and of two regions call
+// each other, send data, lose and take up their ids, and hear of those that are not there.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { faults, Person } from "./support/person.mjs";
+import { startServer } from "./support/server.mjs";
+
+const CLIENT = join(dirname(createRequire(import.meta.url).resolve("peerjs")), "peerjs.min.js");
+const [ADAS, BENS, THIRD] = (process.env.WEIR_TEST_REGIONS ?? "iad,sin,fra").split(",");
+
+/** Somebody's app: a page with PeerJS and nothing else. */
+async function serveApp() {
+  const script = await readFile(CLIENT);
+  const server = createServer((request, response) => {
+    if (request.url === "/peerjs.js") return response.writeHead(200, { "content-type": "text/javascript" }).end(script);
+    const page = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>app</title><script src="/peerjs.js"></script>';
+    response.writeHead(200, { "content-type": "text/html" }).end(page);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", () => done(undefined)));
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  return { url: `http://localhost:${port}`, stop: () => (server.closeAllConnections(), new Promise((done) => server.close(done))) };
+}
+
+/** In the page: makes a peer that answers every call with the fake camera, and notes what happens to it. */
+const START = async ({ name, id, at, options }) => {
+  const { hostname, port } = new URL(at);
+  const camera = (globalThis.camera ??= await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 180 } }));
+  const config = { iceServers: [] };
+  const own = { host: hostname, port: Number(port), path: "/peerjs", secure: false, config, ...options };
+  const peer = id ? new globalThis.Peer(id, own) : new globalThis.Peer(own);
+  const seen = { peer, events: [], data: [], calls: [], conns: [] };
+  (globalThis.peers ??= {})[name] = seen;
+  seen.show = (call) => {
+    call.on("stream", (stream) => {
+      const video = (call.video ??= document.body.appendChild(Object.assign(document.createElement("video"), { autoplay: true })));
+      video.srcObject = stream;
+    });
+    call.on("close", () => seen.events.push(`call closed ${call.peer}`));
+    seen.calls.push(call);
+    return call;
+  };
+  seen.take = (conn) => {
+    conn.on("data", (data) => seen.data.push([conn.peer, data]));
+    seen.conns.push(conn);
+    return conn;
+  };
+  for (const event of ["open", "close", "disconnected"]) peer.on(event, () => seen.events.push(event));
+  peer.on("error", (error) => seen.events.push(`${error.type}: ${error.message}`));
+  peer.on("call", (call) => seen.show(call).answer(camera));
+  peer.on("connection", (conn) => {
+    seen.take(conn);
+    conn.on("open", () => conn.send(`${peer.id} heard you`));
+  });
+};
+
+describe("the peerjs package", { timeout: 400_000 }, () => {
+  let app, server;
+  /** @type {any} */ let dev;
+  /** @type {Person} */ let ada;
+  /** @type {Person} */ let ben;
+
+  const at = (region) => dev.regions.find((each) => each.region === region).url;
+  const post = (path, body) => fetch(`${server.dashboard}${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  /** Makes a peer. @param {Person} person */
+  const start = (person, name, region, { id = "", ...options } = {}) => person.page.evaluate(START, { name, id, at: at(region), options });
+  /** Waits for an event of a peer. @param {Person} person @param {string} event */
+  const happens = (person, name, event) =>
+    person.until(`${name}: ${event}`, ({ name, event }) => globalThis.peers[name].events.some((each) => each.startsWith(event)), { name, event });
+  const forget = (person, name) => person.page.evaluate((name) => (globalThis.peers[name].events.length = 0), name);
+  /** Starts a peer and waits until it has its id. */
+  const opened = async (person, name, region, options) => {
+    await start(person, name, region, options);
+    await happens(person, name, "open");
+    return person.page.evaluate((name) => globalThis.peers[name].peer.id, name);
+  };
+  const call = (person, name, id, metadata) =>
+    person.page.evaluate(({ name, id, metadata }) => void globalThis.peers[name].show(globalThis.peers[name].peer.call(id, globalThis.camera, { metadata })), { name, id, metadata });
+  /** The picture of somebody's last call with `id` moves, and a voice has energy. @param {Person} person */
+  const seesMoving = (person, name, id) =>
+    person.until(
+      `${name} sees and hears ${id}`,
+      async ({ name, id }) => {
+        const last = globalThis.peers[name].calls.findLast((each) => each.peer === id);
+        const stats = [...((await last?.peerConnection?.getStats()) ?? new Map()).values()].filter(({ type }) => type === "inbound-rtp");
+        const [video, audio] = ["video", "audio"].map((kind) => stats.find((each) => each.kind === kind));
+        return video?.framesDecoded > 15 && audio?.totalAudioEnergy > 1e-4 && last.video?.videoWidth > 0;
+      },
+      { name, id },
+    );
+  const hangUp = (person, name) => person.page.evaluate((name) => globalThis.peers[name].calls.splice(0).forEach((each) => each.close()), name);
+  /** Sends both ways over a data connection. */
+  const talks = async (name, id) => {
+    await ada.page.evaluate(({ name, id }) => {
+      const conn = globalThis.peers[name].take(globalThis.peers[name].peer.connect(id, { reliable: true }));
+      conn.on("open", () => conn.send({ text: "hello", bytes: new Uint8Array([1, 2, 3]) }));
+    }, { name, id });
+    await ada.until("the answer", ({ name, id }) => globalThis.peers[name].data.some(([from, data]) => from === id && data === `${id} heard you`), { name, id });
+  };
+  const heard = (person, name) => person.page.evaluate((name) => globalThis.peers[name].data.splice(0).map(([from, data]) => [from, data.text, [...new Uint8Array(data.bytes)]]), name);
+  const everybody = (person, name) => person.page.evaluate((name) => new Promise((done) => globalThis.peers[name].peer.listAllPeers(done)), name);
+
+  before(async () => {
+    app = await serveApp();
+    server = await startServer("peerjs", { regions: true, set: [`http.origins=${app.url}`] });
+    dev = await (await fetch(`${server.dashboard}/v1/admin/dev`)).json();
+    const flags = { args: ["--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required"] };
+    [ada, ben] = [new Person("Ada", server), new Person("Ben", server)];
+    await Promise.all([ada.open(flags), ben.open(flags)]);
+    await Promise.all([ada.page.goto(app.url), ben.page.goto(app.url)]);
+  });
+  after(async () => {
+    const complaints = faults([ada, ben].filter(Boolean), /status of 40[13]|WebSocket connection/);
+    await Promise.all([ada?.close(), ben?.close()]);
+    await server?.stop();
+    await app?.stop();
+    assert.deepEqual(complaints, [], "the pages complained");
+  });
+
+  test("a peer gets an id, and two call each other with picture and voice", async () => {
+    const id = await opened(ada, "a", ADAS);
+    assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    await opened(ben, "b", ADAS, { id: "ben" });
+    await call(ada, "a", "ben");
+    await Promise.all([seesMoving(ada, "a", "ben"), seesMoving(ben, "b", id)]);
+    await hangUp(ada, "a");
+    await happens(ben, "b", "call closed");
+  });
+
+  test("data goes both ways", async () => {
+    await talks("a", "ben");
+    const [[, text, bytes]] = await heard(ben, "b");
+    assert.deepEqual([text, bytes], ["hello", [1, 2, 3]]);
+  });
+
+  test("who is not there is unavailable", async () => {
+    await ada.page.evaluate(() => globalThis.peers.a.peer.connect("nobody"));
+    await happens(ada, "a", "peer-unavailable: Could not connect to peer nobody");
+  });
+
+  test("an id has one peer, and a wrong key none", async () => {
+    await start(ada, "thief", ADAS, { id: "ben" });
+    await happens(ada, "thief", 'unavailable-id: ID "ben" is taken');
+    await start(ada, "stranger", ADAS, { id: "x", key: "other" });
+    await happens(ada, "stranger", "invalid-key");
+  });
+
+  test("a peer that lost its socket takes its id up again, even while the server believes the old one there", async () => {
+    await forget(ben, "b");
+    await ben.page.evaluate(() => globalThis.peers.b.peer.disconnect());
+    await happens(ben, "b", "disconnected");
+    await ben.page.evaluate(() => globalThis.peers.b.peer.reconnect());
+    await happens(ben, "b", "open");
+    await forget(ben, "b");
+    // Another socket of the same peer, as after a network that died without a word.
+    await ben.page.evaluate((url) => {
+      const token = globalThis.peers.b.peer.options.token;
+      globalThis.second = new WebSocket(`${url.replace("http", "ws")}/peerjs/peerjs?key=peerjs&id=ben&token=${token}&version=1`);
+    }, at(ADAS));
+    await happens(ben, "b", "disconnected");
+    await ben.page.evaluate(() => globalThis.peers.b.peer.reconnect());
+    await happens(ben, "b", "open");
+    await call(ada, "a", "ben");
+    await seesMoving(ada, "a", "ben");
+    await hangUp(ada, "a");
+  });
+
+  test("peers of two regions meet", async () => {
+    await opened(ada, "west", ADAS, { id: "west" });
+    await opened(ben, "east", BENS, { id: "east" });
+    await call(ada, "west", "east");
+    await Promise.all([seesMoving(ada, "west", "east"), seesMoving(ben, "east", "west")]);
+    await hangUp(ada, "west");
+    await talks("west", "east");
+    assert.deepEqual((await heard(ben, "east"))[0], ["west", "hello", [1, 2, 3]]);
+    await start(ben, "double", BENS, { id: "west" });
+    await happens(ben, "double", "unavailable-id");
+    await ben.page.evaluate(() => globalThis.peers.east.peer.connect("nobody"));
+    await happens(ben, "east", "peer-unavailable");
+  });
+
+  test("everybody is listed, whatever node they are at", async () => {
+    const id = await ada.page.evaluate(() => globalThis.peers.a.peer.id);
+    const all = ["ben", "east", "west", id].sort();
+    for (const [person, name] of [[ada, "a"], [ben, "east"]]) assert.deepEqual((await everybody(person, name)).sort(), all);
+  });
+
+  test("a node that kept ids dies, and peers of the others go on", async () => {
+    await post("/v1/admin/dev/node", { node: dev.regions.find((each) => each.region === THIRD).node, action: "kill" });
+    // Whatever home the ids have now, both find each other, and nobody else gets them.
+    for (const id of ["one", "two", "three", "four"]) {
+      await opened(ben, id, BENS, { id });
+      await talks("west", id);
+    }
+    await talks("west", "east");
+    await start(ben, "again", BENS, { id: "west" });
+    await happens(ben, "again", "unavailable-id");
+  });
+
+  test("a peer that is destroyed leaves its id to others", async () => {
+    await ben.page.evaluate(() => globalThis.peers.east.peer.destroy());
+    // Its node hears of it a moment later.
+    for (let free = false; !free; ) {
+      await start(ada, "heir", ADAS, { id: "east" });
+      await ada.until("an answer", () => globalThis.peers.heir.events.length > 0);
+      free = await ada.page.evaluate(() => globalThis.peers.heir.peer.open);
+    }
+  });
+});
