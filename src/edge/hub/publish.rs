@@ -8,7 +8,7 @@ use super::room::{Room, RoomTrack};
 use super::timers::Wake;
 use super::{Hub, Refusal, TrackPlace};
 use crate::edge::media::Command;
-use crate::edge::message::{ErrorCode, MidBinding, PublishedLayer, PublishedTrack, ServerMessage, Track};
+use crate::edge::message::{ErrorCode, Grants, MidBinding, PublishedLayer, PublishedTrack, ServerMessage, Track};
 use crate::edge::negotiate::{Negotiated, OfferedTrack};
 use crate::id::{MemberId, RoomId, TrackId};
 use crate::rtp::{Kind, Layer, LayerInfo, Source};
@@ -33,7 +33,8 @@ impl Hub {
         if member.last_neg.is_some_and(|last| offer.neg <= last) {
             return Err(Refusal::new(ErrorCode::Stale, format!("offer {} is older than the last one answered", offer.neg)));
         }
-        self.check_offer(id, &offer)?;
+        let Some(member) = self.members.get(&id) else { return Ok(()) };
+        self.check_offer(&member.access.grants, &offer)?;
 
         let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
         let Some(room) = self.rooms.get(&member.room) else { return Ok(()) };
@@ -78,9 +79,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether a member may offer this at all.
-    fn check_offer(&self, id: MemberId, offer: &Offer) -> Result<(), Refusal> {
-        let (Some(member), limits) = (self.members.get(&id), &self.config.limits) else { return Ok(()) };
+    /// Whether who has these grants may offer this at all.
+    pub(super) fn check_offer(&self, grants: &Grants, offer: &Offer) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
         let too_many = |what: &str, most: usize| Err(Refusal::new(ErrorCode::TooMany, format!("{what}: {most} at most")));
         if offer.tracks.len() > limits.tracks {
             return too_many("published tracks", limits.tracks);
@@ -115,7 +116,6 @@ impl Hub {
                     format!("{:?} is not a source of {:?}", track.source, track.kind),
                 ));
             }
-            let grants = &member.access.grants;
             if !grants.publish || grants.hidden {
                 return Err(Refusal::new(ErrorCode::Forbidden, "the token does not grant canPublish"));
             }

@@ -16,7 +16,7 @@ use super::member::{Link, Session};
 use super::publish::Offer;
 use super::{Door, Hub, Output, Refusal};
 use crate::edge::media::Command;
-use crate::edge::message::{ErrorCode, LeaveReason, Options, PublishedTrack};
+use crate::edge::message::{ErrorCode, LeaveReason, Options};
 use crate::edge::negotiate::{Negotiated, Negotiator, OfferedTrack};
 use crate::edge::plan::MediaPlan;
 use crate::edge::sdp::{self, Fragment};
@@ -64,7 +64,7 @@ impl HttpSession {
 /// An offer that was found good, and who may bring it.
 struct Newcomer {
     access: Access,
-    tracks: Vec<PublishedTrack>,
+    offer: Offer,
 }
 
 impl Hub {
@@ -107,7 +107,7 @@ impl Hub {
             let text = "this server is about to stop and lets nobody in; try another";
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text));
         }
-        let Newcomer { access, tracks } = self.rehearse(protocol, access, offer, client)?;
+        let Newcomer { access, offer } = self.rehearse(protocol, access, offer, client)?;
         if let Err(refusal) = self.check_space(&access) {
             let other = self.relay.as_ref().filter(|_| !self.rooms.contains_key(room) || self.is_full());
             let elsewhere = other.and_then(|relay| next_edge(&relay.view, room));
@@ -122,7 +122,6 @@ impl Hub {
         let arrival = Arrival { session, link: Link::Http, options, http: Some(Box::new(http)) };
         let id = self.enter(access, arrival, client).map_err(refused)?;
         self.announce(id);
-        let offer = Offer { neg: 0, sdp: offer.to_owned(), tracks, ice_restart: false };
         if let Err(refusal) = self.offer(id, offer) {
             self.end(id, Farewell::silent(LeaveReason::Protocol));
             return Err(refused(refusal));
@@ -176,15 +175,18 @@ impl Hub {
             }
             Protocol::Whep => Vec::new(),
         };
+        let offer = Offer { neg: 0, sdp: offer.to_owned(), tracks, ice_restart: false };
+        self.check_offer(&access.grants, &offer).map_err(refused)?;
         let endpoint = self.config.endpoints.first().cloned().ok_or_else(internal)?;
         let rng = &mut self.rng;
-        let offered: Vec<OfferedTrack> = tracks
+        let offered: Vec<OfferedTrack> = offer
+            .tracks
             .iter()
             .map(|said| OfferedTrack { mid: said.mid.clone(), track: TrackId::random(rng), kind: said.kind, layers: vec![] })
             .collect();
         let negotiator = Negotiator::new(endpoint, rng);
         let mut negotiator = if protocol == Protocol::Whip { negotiator.sending_nothing() } else { negotiator };
-        let found = negotiator.answer(offer, &offered, false, rng).map_err(|error| unusable(error.to_string()))?;
+        let found = negotiator.answer(&offer.sdp, &offered, false, rng).map_err(|error| unusable(error.to_string()))?;
         let kept = |said: &OfferedTrack| found.layers.iter().any(|(track, _)| *track == said.track);
         // A client whose picture is left out would stream on and never know.
         if let Some(lost) = offered.iter().find(|said| !kept(said)) {
@@ -197,7 +199,7 @@ impl Hub {
             return Err(unusable("the offer receives nothing: offer audio or video as a=recvonly".into()));
         }
         let access = if protocol == Protocol::Whep { watching(access, rng) } else { access };
-        Ok(Newcomer { access, tracks })
+        Ok(Newcomer { access, offer })
     }
 
     /// The session that a request is about, if it may be.

@@ -191,6 +191,9 @@ fn a_bad_offer_replaces_nobody_and_a_good_one_the_older_session() {
     let first = world.publish_http("obs");
     let token = signed(&claims("room", "obs"));
     assert_eq!(status(world.post(Whip, &token, &watching(1, 1), Query::default())), 422);
+    // Good SDP, but more of it than one offer may hold.
+    let many = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n".repeat(world.hub.config.limits.candidates + 1);
+    assert_eq!(status(world.post(Whip, &token, &format!("{FFMPEG}{many}"), Query::default())), 422);
     assert!(world.hub.sessions.contains_key(&first.session));
     let second = world.publish_http("obs");
     assert_eq!(status(world.delete(&first)), 404);
