@@ -121,6 +121,8 @@ section! {
         members: u32 = 10_000,
         /// Members of one room. Everybody is told of everybody, so work grows with its square.
         room_members: u32 = 1_000,
+        /// Viewers of one room who come by WHEP with the same token, or with others of its identity.
+        token_viewers: u32 = 250,
         /// Tracks one member may publish.
         member_tracks: u32 = 12,
         /// A media thread that works for so much of its time, in percent, takes no newcomers; beyond, everybody's pictures get smaller,
@@ -224,6 +226,7 @@ impl Config {
             ("limits.rooms", self.limits.rooms),
             ("limits.members", self.limits.members),
             ("limits.room_members", self.limits.room_members),
+            ("limits.token_viewers", self.limits.token_viewers),
             ("limits.member_tracks", self.limits.member_tracks),
             ("limits.connections", self.limits.connections),
             ("session.ping_ms", self.session.ping_ms),

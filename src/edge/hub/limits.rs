@@ -12,6 +12,9 @@ pub struct Limits {
     pub room_members: usize,
     /// Members of the node.
     pub members: usize,
+    /// Who watch one room by WHEP with tokens of one identity, which may be given to a whole audience. Raising it lets whoever got hold of
+    /// one token take more of what the room and the node may hold.
+    pub token_viewers: usize,
     /// Open WebSockets, with those that have not said hello.
     pub sockets: usize,
     /// A room's members share a shard up to here, then the least loaded shard takes the next. Lower spreads the CPU of one
@@ -72,6 +75,7 @@ impl Default for Limits {
             rooms: 10_000,
             room_members: 1_000,
             members: 10_000,
+            token_viewers: 250,
             sockets: 20_000,
             room_members_per_shard: 50,
             frame_bytes: 256 * 1024,

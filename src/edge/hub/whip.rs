@@ -12,7 +12,7 @@ use super::edges::{edge_in, next_edge};
 use super::farewell::Farewell;
 use super::follow::Viewer;
 use super::join::Arrival;
-use super::member::{Link, Session};
+use super::member::{Link, Member, Session};
 use super::publish::Offer;
 use super::{Door, Hub, Output, Refusal};
 use crate::edge::media::Command;
@@ -114,6 +114,12 @@ impl Hub {
             return Err(Refused { elsewhere, ..refused(refusal) });
         }
         let viewer = (protocol == Protocol::Whep).then(|| Viewer::new(query.member.clone()));
+        let most = self.config.limits.token_viewers;
+        if viewer.is_some() && self.audience(&access) >= most {
+            let text =
+                format!("this token has all the viewers it may: {most} at most; give others a token of another identity");
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text));
+        }
         let http = HttpSession { protocol, token: hash(token), settled: None, viewer };
         // What to receive is not asked for: the offer has what there is.
         let options = Options { auto_subscribe: false, adaptive: false };
@@ -132,6 +138,14 @@ impl Hub {
         let (answer, tag) = settled.ok_or_else(internal)?;
         let ice_servers = self.members.get(&id).map(|member| self.ice_servers(member)).unwrap_or_default();
         Ok(Outcome::Opened { session: sid, answer, tag, ice_servers })
+    }
+
+    /// How many others watch the room with tokens of the same identity.
+    fn audience(&self, access: &Access) -> usize {
+        let others = self.rooms.get(&access.room).into_iter().flat_map(|room| &room.members);
+        let others = others.filter_map(|id| self.members.get(id)).filter(|other| other.access.identity != access.identity);
+        let watches = |other: &&Member| other.http.as_ref().is_some_and(|http| http.viewer.is_some());
+        others.filter(watches).filter(|other| other.access.claims.sub == access.claims.sub).count()
     }
 
     /// Checks the token and what it grants.

@@ -81,6 +81,7 @@ impl SignalConfig {
             rooms: count(config.limits.rooms),
             room_members: count(config.limits.room_members),
             members: count(config.limits.members),
+            token_viewers: count(config.limits.token_viewers),
             sockets: count(config.limits.connections),
             tracks: count(config.limits.member_tracks),
             room_members_per_shard: count(config.media.room_members_per_shard),

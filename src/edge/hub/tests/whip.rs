@@ -383,6 +383,28 @@ fn one_token_serves_an_audience_and_a_token_may_show_its_viewer() {
 }
 
 #[test]
+fn one_token_takes_no_more_than_its_share() {
+    let mut world = World::with(1, |limits| limits.token_viewers = 2);
+    let (first, _) = (world.watch("tv", None, 1, 1), world.watch("tv", None, 1, 1));
+    let mut later = claims("room", "tv");
+    later.exp += 5;
+    for claims in [claims("room", "tv"), later] {
+        let full =
+            done!(world.post(Whep, &signed(&claims), &watching(1, 1), Query::default()), Outcome::Refused(refused) => refused);
+        assert!(full.status == StatusCode::SERVICE_UNAVAILABLE && full.text.contains("2 at most"), "{full:?}");
+    }
+    world.watch("radio", None, 1, 1);
+    world.join("room", "tv");
+    world.delete(&first);
+    world.watch("tv", None, 1, 1);
+    // One that is shown takes the place of the one before.
+    let mut shown = claims("room", "wall");
+    shown.video.hidden = Some(false);
+    (0..3).for_each(|_| drop(world.open_http(Whep, &shown, &watching(1, 1), Query::default())));
+    world.check();
+}
+
+#[test]
 fn a_viewer_follows_who_speaks_and_stays_in_silence() {
     let mut world = World::new();
     let http = world.watch("tv", None, 1, 1);
