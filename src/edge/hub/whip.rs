@@ -24,6 +24,10 @@ use crate::edge::token::{self, Access, MAX_TEXT, TokenError};
 use crate::edge::whip::{self, Act, Ask, Outcome, Protocol, Query, Refused, Tags};
 use crate::id::{Identity, MemberId, RegionId, RoomId, TrackId};
 
+/// Users of the relay that an audience of one token counts as. More let one token take more of the relay; fewer leave less to each viewer
+/// whose network needs it.
+const AUDIENCE_USERS: usize = 32;
+
 /// What a session keeps because requests may come back to it.
 #[derive(Debug)]
 pub(super) struct HttpSession {
@@ -114,8 +118,8 @@ impl Hub {
             return Err(Refused { elsewhere, ..refused(refusal) });
         }
         let viewer = (protocol == Protocol::Whep).then(|| Viewer::new(query.member.clone()));
-        let most = self.config.limits.token_viewers;
-        if viewer.is_some() && self.audience(&access) >= most {
+        let (most, watch) = (self.config.limits.token_viewers, self.audience(&access));
+        if viewer.is_some() && watch >= most {
             let text =
                 format!("this token has all the viewers it may: {most} at most; give others a token of another identity");
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text));
@@ -125,6 +129,7 @@ impl Hub {
         let options = Options { auto_subscribe: false, adaptive: false };
         let session = Session::without_socket(&mut self.rng);
         let sid = session.sid.clone();
+        let relay_user = relay_user(&access, watch);
         let arrival = Arrival { session, link: Link::Http, options, http: Some(Box::new(http)) };
         let id = self.enter(access, arrival, client).map_err(refused)?;
         self.announce(id);
@@ -136,7 +141,7 @@ impl Hub {
         let settled = http.and_then(|http| Some((http.settled.as_ref()?.0.clone(), http.tag().to_owned())));
         let internal = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the session ended as it began");
         let (answer, tag) = settled.ok_or_else(internal)?;
-        let ice_servers = self.members.get(&id).map(|member| self.ice_servers(member)).unwrap_or_default();
+        let ice_servers = self.config.ice_servers.for_user(&relay_user, self.unix_ms() / 1000);
         Ok(Outcome::Opened { session: sid, answer, tag, ice_servers })
     }
 
@@ -285,6 +290,12 @@ fn watching(mut access: Access, rng: &mut impl Rng) -> Access {
         access.identity = Identity::new(identity + &suffix);
     }
     access
+}
+
+/// Whose quota on the relay a session uses. An audience of one token has those of some users, however often its viewers come anew.
+fn relay_user(access: &Access, watch: usize) -> String {
+    let (identity, name) = (access.identity.as_str(), &access.claims.sub);
+    if identity == name { name.clone() } else { format!("{name}/{}", watch % AUDIENCE_USERS) }
 }
 
 fn hash(token: &str) -> [u8; 32] {

@@ -4,11 +4,13 @@ use axum::http::StatusCode;
 
 use super::nodes::Net;
 use super::*;
+use crate::edge::ice_servers::IceServers;
 use crate::edge::media::CloseReason;
 use crate::edge::message::LeaveReason;
 use crate::edge::sdp::Fragment;
 use crate::edge::whip::{Act, Ask, Outcome, Protocol, Query, Tags};
 use crate::id::Identity;
+use crate::turn::Issuer;
 use Protocol::{Whep, Whip};
 use Source::{Camera, Microphone};
 
@@ -402,6 +404,29 @@ fn one_token_takes_no_more_than_its_share() {
     shown.video.hidden = Some(false);
     (0..3).for_each(|_| drop(world.open_http(Whep, &shown, &watching(1, 1), Query::default())));
     world.check();
+}
+
+#[test]
+fn an_audience_of_one_token_has_the_relay_of_some_users() {
+    let mut world = World::new();
+    let turn = vec!["turn:192.0.2.1:3478".to_owned()];
+    let credentials = Some((Issuer::new("secret"), Duration::from_secs(60)));
+    world.hub.config.ice_servers = IceServers { stun: vec![], turn, credentials };
+    let mut user = |protocol, offer: &str, ends: bool| {
+        let token = signed(&claims("room", "tv"));
+        let (session, servers) = done!(world.post(protocol, &token, offer, Query::default()),
+            Outcome::Opened { session, ice_servers, .. } => (session, ice_servers));
+        if ends {
+            let act = Act::Close { session, tags: Tags::Any };
+            world.whip(Ask { protocol, room: RoomId::new("room"), token, act });
+        }
+        servers[0].username.clone().expect("a name").split_once(':').expect("an expiry").1.to_owned()
+    };
+    assert_eq!(user(Whip, FFMPEG, true), "tv");
+    let again: BTreeSet<String> = (0..100).map(|_| user(Whep, &watching(1, 1), true)).collect();
+    assert_eq!(again.into_iter().collect::<Vec<_>>(), ["tv/0"]);
+    let together: BTreeSet<String> = (0..100).map(|_| user(Whep, &watching(1, 1), false)).collect();
+    assert!((10..100).contains(&together.len()), "{together:?}");
 }
 
 #[test]
