@@ -52,6 +52,10 @@ pub(super) struct Allocation {
     pub(super) bucket: Bucket,
     /// The request that made it: one that is repeated gets its answer again.
     pub(super) transaction: Transaction,
+    /// The client asked for a second address of the other family, which is never given.
+    pub(super) second_family: bool,
+    /// What the port above it is reserved by.
+    pub(super) reserved: Option<[u8; 8]>,
     /// As peers see it; none until the shell has bound it.
     pub(super) relayed: Option<SocketAddr>,
     pub(super) port: u16,

@@ -24,7 +24,7 @@ pub struct Policy {
     pub allow: Vec<IpNet>,
     /// Let through, by address and port.
     pub own_media: Vec<Own>,
-    /// Addresses of this host: nothing but its media and its relayed addresses is for peers here.
+    /// Addresses of this host: nothing but its media, its relayed addresses and what is allowed above is for peers here.
     pub own_ips: Vec<IpAddr>,
 }
 

@@ -42,8 +42,6 @@ pub(super) struct Pending {
     lifetime: Duration,
     tries: u8,
     parity: Parity,
-    /// The client asked for a second address of the other family, which is never given.
-    second_family: bool,
 }
 
 impl Server {
@@ -160,7 +158,7 @@ impl Server {
             // The answer was lost, and the request came again.
             let same = held.transaction == request.transaction;
             return if same {
-                Ok(Some(self.allocated(held, held.until.saturating_duration_since(now.instant))))
+                Ok(Some(allocated(held, held.until.saturating_duration_since(now.instant))))
             } else {
                 Err(Code::AllocationMismatch)
             };
@@ -232,6 +230,8 @@ impl Server {
             user,
             bucket: Bucket::new(now.instant, self.settings.allocation_kbps),
             transaction: request.transaction,
+            second_family,
+            reserved: None,
             relayed: None,
             port,
             is_v4,
@@ -241,7 +241,7 @@ impl Server {
         self.allocations.insert(id, allocation);
         self.clients.insert(client, id);
         self.ends.insert((until, Ends::Allocation(id)));
-        let pending = Pending { algorithm: proved.algorithm, lifetime, tries: BIND_TRIES, parity, second_family };
+        let pending = Pending { algorithm: proved.algorithm, lifetime, tries: BIND_TRIES, parity };
         self.pending.insert(id, pending);
         out.push(Output::Bind { relay: id, at: SocketAddr::new(self.bind_ip(is_v4), port) });
         Ok(None)
@@ -281,23 +281,15 @@ impl Server {
         self.stats.allocated += 1;
         let Some(allocation) = self.allocations.get_mut(&relay) else { return };
         allocation.relayed = Some(relayed);
-        let Some(allocation) = self.allocations.get(&relay) else { return };
-        let mut answer = self.allocated(allocation, pending.lifetime);
-        if pending.second_family {
-            // One address has to do (RFC 8656 §7.2, §18.13).
-            let (number, reason) = Code::FamilyNotSupported.parts();
-            let mut value = vec![2, 0, (number / 100) as u8, (number % 100) as u8];
-            value.extend_from_slice(reason.as_bytes());
-            answer.attribute(ADDRESS_ERROR_CODE, &value);
-        }
         if pending.parity == Parity::EvenPair {
             let token: [u8; 8] = self.rng.random();
             let until = now.instant + RESERVATION;
             let reservation = Reservation { port: port + 1, user, is_v4, until };
             self.reservations.insert(token, reservation);
             self.ends.insert((until, Ends::Reservation(token)));
-            answer.attribute(RESERVATION_TOKEN, &token);
+            allocation.reserved = Some(token);
         }
+        let answer = allocated(allocation, pending.lifetime);
         out.push(Output::Answer { client, message: signed(answer, &keys, pending.algorithm) });
     }
 
@@ -306,17 +298,6 @@ impl Server {
         if parity == Parity::EvenPair {
             self.ports.free(port + 1);
         }
-    }
-
-    /// The answer to who made an allocation.
-    fn allocated(&self, allocation: &Allocation, lifetime: Duration) -> Writer {
-        let mut answer = Writer::new(ALLOCATE_SUCCESS, &allocation.transaction);
-        if let Some(relayed) = allocation.relayed {
-            answer.xor_address(XOR_RELAYED_ADDRESS, relayed);
-        }
-        answer.attribute(LIFETIME, &seconds(lifetime));
-        answer.xor_address(XOR_MAPPED_ADDRESS, allocation.client.addr());
-        answer
     }
 
     /// RFC 8656 §8.2.
@@ -393,6 +374,27 @@ impl Server {
         let least = self.settings.lifetime;
         asked.map_or(least, |asked| Duration::from_secs(asked.into())).clamp(least, self.settings.most_lifetime.max(least))
     }
+}
+
+/// The answer to who made an allocation, the first time and again (RFC 8656 §7.2).
+fn allocated(allocation: &Allocation, lifetime: Duration) -> Writer {
+    let mut answer = Writer::new(ALLOCATE_SUCCESS, &allocation.transaction);
+    if let Some(relayed) = allocation.relayed {
+        answer.xor_address(XOR_RELAYED_ADDRESS, relayed);
+    }
+    answer.attribute(LIFETIME, &seconds(lifetime));
+    answer.xor_address(XOR_MAPPED_ADDRESS, allocation.client.addr());
+    if allocation.second_family {
+        // One address has to do (RFC 8656 §7.2, §18.13).
+        let (number, reason) = Code::FamilyNotSupported.parts();
+        let mut value = vec![2, 0, (number / 100) as u8, (number % 100) as u8];
+        value.extend_from_slice(reason.as_bytes());
+        answer.attribute(ADDRESS_ERROR_CODE, &value);
+    }
+    if let Some(token) = allocation.reserved {
+        answer.attribute(RESERVATION_TOKEN, &token);
+    }
+    answer
 }
 
 fn refreshed(request: &Request<'_>, lifetime: Duration) -> Writer {

@@ -123,6 +123,16 @@ fn a_lost_answer_comes_again_and_a_second_allocation_does_not() {
     assert_eq!(world.answer(client, &request).address(message::XOR_RELAYED_ADDRESS), first);
     assert_eq!(world.server.stats().allocations, 1);
     assert_eq!(world.ask(client, &ada, ALLOCATE, &[UDP]).code(), Some(437));
+    // With all that the lost one held: the token of a pair, and that a second family is not to be had.
+    for (port, asked, told) in
+        [(2, (0x0018, &[0x80][..]), message::RESERVATION_TOKEN), (3, (0x8000, &[2, 0, 0, 0][..]), message::ADDRESS_ERROR_CODE)]
+    {
+        let client = udp(&format!("192.0.2.2:{port}"));
+        let nonce = world.server.nonces.make(world.now.unix, client.addr());
+        let request = world.signed(&login("ben"), ALLOCATE, &[UDP, asked], &nonce);
+        let [first, again] = [0, 1].map(|_| world.answer(client, &request).attribute(told));
+        assert!(first.is_some() && first == again, "{first:?} and then {again:?}");
+    }
 }
 
 #[test]
