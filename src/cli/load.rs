@@ -331,6 +331,11 @@ impl Args {
             return Ok(Tokens::Dev);
         }
         if let Some(token) = &target.bearer {
+            anyhow::ensure!(
+                http,
+                "--bearer is one token for all, and in the room protocol each would take the place of the one before: use it with --whip and \
+                 --whep; for the room protocol give --dev, --config FILE, or --key NAME and --secret SECRET"
+            );
             return Ok(Tokens::Given(token.clone()));
         }
         if let (Some(key), Some(secret)) = (&target.key, &target.secret) {
@@ -443,6 +448,7 @@ mod tests {
             ("--dev -m 2 --url https://a.b", "TLS"),
             ("--dev -m 2 --url localhost:8080", DEFAULT_URL),
             ("-m 2", "--dev"),
+            ("-m 2 --bearer x", "--whip"),
             ("--dev -m 2 --whip http://a/{room}", "--publishers"),
             ("--dev -m 4294967295 -p 4294967295 -r 100000", "--identity"),
             ("--dev -m 61 -r 1000", "--identity"),
