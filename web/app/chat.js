@@ -12,7 +12,7 @@ import { Icon } from "./icons.js";
 const TOGETHER = 120_000;
 
 /** @param {string} text */
-function linked(text) {
+export function linked(text) {
   return text.split(/(https?:\/\/[^\s<>"]+[^\s<>".,;:!?)])/g).map((part, index) =>
     index % 2 === 1 ? html`<a key=${index} href=${part} target="_blank" rel="noopener noreferrer nofollow">${part}</a>` : part,
   );

@@ -5,6 +5,11 @@ export function kbps(bps) {
   return bps >= 1_000_000 ? `${(bps / 1_000_000).toFixed(1)} Mbps` : `${Math.round(bps / 1000)} kbps`;
 }
 
+/** @param {number} count */
+export function bytes(count) {
+  return count >= 1_000_000 ? `${(count / 1_000_000).toFixed(1)} MB` : count >= 1_000 ? `${Math.round(count / 1_000)} kB` : `${count} bytes`;
+}
+
 /** @param {number} share Of 1. */
 export function percent(share) {
   return share > 0 && share < 0.01 ? "<1 %" : `${Math.round(share * 100)} %`;

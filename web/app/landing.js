@@ -4,8 +4,8 @@ import { html, useState } from "./html.js";
 import { Icon, Mark } from "./icons.js";
 import { randomRoom, rooms, roomSlug } from "./session.js";
 
-/** @param {{ onChoose: (room: string) => void }} props */
-export function Landing({ onChoose }) {
+/** @param {{ onChoose: (room: string) => void, onCall: () => void }} props */
+export function Landing({ onChoose, onCall }) {
   const [text, setText] = useState("");
   const slug = roomSlug(text);
   const visited = rooms.get();
@@ -39,6 +39,16 @@ export function Landing({ onChoose }) {
         </form>
         <p class="or"><span>or</span></p>
         <button class="button large" data-testid="room-new" onClick=${() => onChoose(randomRoom())}>Start a new room</button>
+        <a
+          class="landing-link"
+          href="/call"
+          data-testid="landing-call"
+          onClick=${(/** @type {Event} */ event) => {
+            event.preventDefault();
+            onCall();
+          }}
+          ><${Icon} name="phone" size=${18} />Call one person, from browser to browser</a
+        >
         ${visited.length > 0 &&
         html`<nav class="recent" aria-label="Recent rooms">
           <h2>Recent</h2>

@@ -1,20 +1,23 @@
 // Which page is shown: `/` chooses a room, `/room/NAME` is the way in and the call, `/watch/NAME` the picture for those who only
-// watch. Owns the address bar.
+// watch, `/call` and `/call/NAME` a place to ring somebody from. Owns the address bar.
 
 import { Call } from "./call.js";
 import { html, render, useEffect, useState } from "./html.js";
 import { Landing } from "./landing.js";
 import { Left } from "./left.js";
+import { Phone } from "./phone.js";
 import { Prejoin } from "./prejoin.js";
 import { applyTheme, inCall, rooms } from "./session.js";
 import { Watch } from "./watch.js";
 
-/** What the address asks for. @returns {{ mode: "room" | "watch", name: string } | null} */
+/** @typedef {"room" | "watch" | "call"} Mode */
+
+/** What the address asks for; a place to ring from may have no name yet. @returns {{ mode: Mode, name: string } | null} */
 function placeOfAddress() {
-  const [, mode, name] = /^\/(room|watch)\/([^/]+)\/?$/.exec(location.pathname) ?? [];
-  if (!mode || !name) return null;
+  const [, mode, name = ""] = /^\/(room|watch|call)(?:\/([^/]+))?\/?$/.exec(location.pathname) ?? [];
+  if (!mode || (!name && mode !== "call")) return null;
   try {
-    return { mode: mode === "watch" ? "watch" : "room", name: decodeURIComponent(name) };
+    return { mode: /** @type {Mode} */ (mode), name: decodeURIComponent(name) };
   } catch {
     return null;
   }
@@ -34,19 +37,20 @@ function App() {
   }, []);
 
   useEffect(() => {
-    document.title = place ? `${place.name} · weir` : "weir";
+    document.title = place?.name ? `${place.name} · weir` : "weir";
   }, [place?.name]);
 
-  /** @param {string | null} room */
-  const go = (room) => {
-    history.pushState(null, "", room === null ? "/" : `/room/${encodeURIComponent(room)}`);
-    setPlace(room === null ? null : { mode: "room", name: room });
+  /** @param {string | null} name @param {Mode} [mode] */
+  const go = (name, mode = "room") => {
+    history.pushState(null, "", name === null ? "/" : `/${mode}${name && `/${encodeURIComponent(name)}`}${mode === "call" ? location.search : ""}`);
+    setPlace(name === null ? null : { mode, name });
     setStage({ at: "prejoin" });
   };
 
-  if (place === null) return html`<${Landing} onChoose=${go} />`;
+  if (place === null) return html`<${Landing} onChoose=${go} onCall=${() => go("", "call")} />`;
   const { mode, name } = place;
   if (mode === "watch") return html`<${Watch} key=${name} name=${name} onHome=${() => go(null)} />`;
+  if (mode === "call") return html`<${Phone} place=${name || null} onPlace=${(/** @type {string} */ where) => where !== name && go(where, "call")} onHome=${() => go(null)} />`;
   switch (stage.at) {
     case "call":
       return html`<${Call}
