@@ -17,6 +17,8 @@ export class InRoom {
   #first = new Map();
   #off;
   #joined = false;
+  /** What the application itself published before. @type {Set<string>} */
+  #others = new Set();
 
   /** @param {import("./calls.js").Host} host @param {string} call @param {() => void} onChange */
   constructor(host, call, onChange) {
@@ -32,6 +34,7 @@ export class InRoom {
   async join(tracks, muted) {
     const { room } = this.#host;
     this.#joined = true;
+    this.#others = new Set(room.local.tracks.keys());
     const attribute = this.#tell(this.#call);
     this.#look();
     /** @type {[import("../weir-protocol.js").Source, MediaStreamTrack | null, boolean][]} */
@@ -102,10 +105,8 @@ export class InRoom {
     this.#joined = false;
     const ignore = () => {};
     this.#tell(null).catch(ignore);
-    for (const source of /** @type {const} */ (["microphone", "camera"])) {
-      const track = room.local.track(source);
-      if (track) room.unpublish(track).catch(ignore);
-    }
+    const own = [...room.local.tracks.values()].filter(({ cid, source }) => !this.#others.has(cid) && (source === "microphone" || source === "camera"));
+    for (const track of own) room.unpublish(track).catch(ignore);
     const wanted = [...room.members.values()].flatMap((member) => [...member.tracks.values()]).filter(({ id }) => this.#wanted.has(id));
     if (wanted.length > 0) room.subscribe(wanted, false).catch(ignore);
   }
