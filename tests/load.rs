@@ -193,3 +193,74 @@ async fn who_is_not_let_in_is_told_why() {
     let said = attempt(Plan { meter: Meter::default(), ..plan(&config, scenario) }).await;
     assert!(said.contains("can't be reached"), "{said}");
 }
+
+/// A proxy that speaks TLS in front of a node, as deployments have one. Its port, and its authority's certificate.
+async fn proxy(to: String) -> (u16, String) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+
+    let key = || KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, key()).expect("an authority");
+    let own = key();
+    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let leaf = leaf.signed_by(&own, &authority).expect("a certificate");
+    let own = PrivateKeyDer::try_from(own.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let config = config.with_single_cert(vec![leaf.der().clone()], own).expect("a pair");
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, to) = (acceptor.clone(), to.clone());
+            tokio::spawn(async move {
+                let Ok(mut outside) = acceptor.accept(socket).await else { return };
+                let mut inside = tokio::net::TcpStream::connect(to).await.expect("the node listens");
+                let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+            });
+        }
+    });
+    (port, authority.pem())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_behind_tls_is_reached_if_its_authority_is_believed() {
+    let config = config();
+    let node = Node::start(config.clone(), None).await.expect("it starts");
+    let (port, authority) = proxy(config.http.listen.to_string()).await;
+    let file = std::env::temp_dir().join(format!("weir-{}-authority.pem", std::process::id()));
+    std::fs::write(&file, authority).expect("the temporary directory is writable");
+    let load = |more: &'static [&'static str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["load", "--key", KEY, "--url", &format!("https://localhost:{port}"), "-m", "2", "-d", "2", "--quiet"]);
+        command.args(["--json", "-"]).args(more).env("WEIR_LOAD_SECRET", SECRET).stdin(std::process::Stdio::null());
+        command
+    };
+    let told = |mut command: std::process::Command| async move {
+        let output = tokio::task::spawn_blocking(move || command.output().expect("weir runs")).await.expect("it ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+
+    let mut believing = load(&[]);
+    believing.env("SSL_CERT_FILE", &file);
+    let (well, out, err) = told(believing).await;
+    assert!(well && out.contains("\"connected\": 2") || out.contains("\"connected\":2"), "{out} {err}");
+
+    let (well, out, err) = told(load(&[])).await;
+    assert!(!well && format!("{out}{err}").contains("SSL_CERT_FILE"), "{out} {err}");
+
+    // By HTTP too: the token of a development server is asked for there, which this is not.
+    let whip = format!("https://localhost:{port}/whip/{{room}}");
+    let mut by_whip = std::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+    by_whip.args(["load", "--key", KEY, "-p", "1", "-d", "1", "--quiet", "--json", "-", "--whip", &whip]);
+    by_whip.env("WEIR_LOAD_SECRET", SECRET).env("SSL_CERT_FILE", &file).stdin(std::process::Stdio::null());
+    let (well, out, err) = told(by_whip).await;
+    assert!(well, "{out} {err}");
+    let _ = std::fs::remove_file(file);
+    node.shutdown().await;
+}

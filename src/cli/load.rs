@@ -181,7 +181,8 @@ It is measured with one clock, this process's, which stamps each frame and reads
 synchronised clocks, and what the generator itself is late by is part of it, so look at its load in the last line.
 
 A member needs a port and a file; `ulimit -n` bounds how many there can be. A server that is to be tried over a bad network: run this \
-in a network namespace behind `tc qdisc … netem`. TLS is not spoken: give the plain address behind the proxy.
+in a network namespace behind `tc qdisc … netem`. Servers behind TLS \
+are believed as this machine's programs do; SSL_CERT_FILE names other authorities.
 
 Examples, with `weir dev` running in another terminal:
   weir load --dev -p 1 -s 50                                one camera, fifty who watch
@@ -309,11 +310,8 @@ impl Args {
         let mut servers = Vec::new();
         for url in &self.target.urls {
             let url = url.trim_end_matches('/');
-            anyhow::ensure!(
-                !url.starts_with("https://"),
-                "--url: {url}: TLS is not spoken here; give the plain address behind the proxy, such as {DEFAULT_URL}"
-            );
-            anyhow::ensure!(url.starts_with("http://"), "--url: {url}: expected an address such as {DEFAULT_URL}");
+            let known = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+            anyhow::ensure!(known, "--url: {url}: expected an address such as {DEFAULT_URL} or https://calls.example.org");
             servers.push(url.to_owned());
         }
         if self.target.edges
@@ -445,7 +443,7 @@ mod tests {
     async fn what_can_not_be_says_the_mend() {
         for (line, named) in [
             ("--dev", "--members"),
-            ("--dev -m 2 --url https://a.b", "TLS"),
+            ("--dev -m 2 --url wss://a.b", "https://"),
             ("--dev -m 2 --url localhost:8080", DEFAULT_URL),
             ("-m 2", "--dev"),
             ("-m 2 --bearer x", "--whip"),

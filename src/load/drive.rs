@@ -247,8 +247,9 @@ impl Run {
                 (Ok(token), None) => {
                     let url = format!("{}/v1/ws", server.replacen("http", "ws", 1));
                     let token = token.unwrap_or_default();
+                    let tls = Arc::clone(http.tls());
                     let session = Session::new(Setup { seat, token, ice, fingerprint, seed, limit_bps });
-                    signal::carry(Line { key, url, session, role, worker, stop }, entered).await
+                    signal::carry(Line { key, url, tls, session, role, worker, stop }, entered).await
                 }
             };
             if let Ended::Failed { entered, why } = ended {

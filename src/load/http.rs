@@ -1,14 +1,20 @@
-//! The few HTTP requests a crowd makes: for tokens, edges and metrics, and the offers of WHIP and WHEP. Plain HTTP only.
+//! The few HTTP requests a crowd makes: for tokens, edges and metrics, and the offers of WHIP and WHEP.
 
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use axum::http::{Method, Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
 use serde_json::{Value, json};
+
+use super::tls;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -17,11 +23,14 @@ const MOST: usize = 16 << 20;
 
 /// A client that keeps its connections.
 #[derive(Clone, Debug)]
-pub struct Http(Client<HttpConnector, Body>);
+pub struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    tls: Arc<ClientConfig>,
+}
 
 impl Default for Http {
     fn default() -> Self {
-        Self(Client::builder(TokioExecutor::new()).build_http())
+        Self::new(tls::of_this_machine())
     }
 }
 
@@ -41,6 +50,17 @@ pub struct EdgeAt {
 }
 
 impl Http {
+    pub(super) fn new(tls: Arc<ClientConfig>) -> Self {
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(ClientConfig::clone(&tls)).https_or_http().enable_http1().build();
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), tls }
+    }
+
+    /// Whom it believes, for WebSockets too.
+    pub(super) const fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
     /// Sends a request; an error says why there is no answer.
     pub async fn ask(
         &self,
@@ -60,10 +80,11 @@ impl Http {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Body::from(body)).map_err(|error| format!("{url}: {error}"))?;
-        let answered = tokio::time::timeout(PATIENCE, self.0.request(request)).await;
-        let response = answered
-            .map_err(|_| format!("{url} does not answer within {} s", PATIENCE.as_secs()))?
-            .map_err(|error| format!("{url} can't be reached ({error}); is the server running, and is the address right?"))?;
+        let answered = tokio::time::timeout(PATIENCE, self.client.request(request)).await;
+        let response =
+            answered.map_err(|_| format!("{url} does not answer within {} s", PATIENCE.as_secs()))?.map_err(|error| {
+                format!("{url} can't be reached ({}); is the server running, and is the address right?", innermost(&error))
+            })?;
         read(url, response.map(Body::new)).await
     }
 
@@ -111,6 +132,11 @@ impl Http {
             )),
         }
     }
+}
+
+/// What is behind an error, which says more than its surface.
+fn innermost(error: &dyn Error) -> String {
+    std::iter::successors(Some(error), |&error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 async fn read(url: &str, response: Response<Body>) -> Result<Answer, String> {

@@ -30,6 +30,7 @@ pub mod server;
 pub mod session;
 mod signal;
 pub mod subscriber;
+mod tls;
 pub mod transport;
 pub mod voice;
 pub mod vp8;

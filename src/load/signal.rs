@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use crate::edge::message::SUBPROTOCOL;
 
@@ -32,6 +33,7 @@ pub(super) struct Line {
     pub(super) key: Key,
     /// Of the room protocol, as `ws://HOST/v1/ws`.
     pub(super) url: String,
+    pub(super) tls: Arc<ClientConfig>,
     pub(super) session: Session,
     pub(super) role: Role,
     pub(super) worker: Arc<Worker>,
@@ -72,7 +74,7 @@ struct Task {
 
 impl Task {
     async fn run(&mut self, line: &mut Line) -> Result<(), String> {
-        self.socket = Some(open(&line.url).await?);
+        self.socket = Some(open(&line.url, &line.tls).await?);
         self.say(&line.session.hello()).await?;
         let mut pings = interval(PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,10 +162,11 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn open(url: &str) -> Result<Socket, String> {
+async fn open(url: &str, tls: &Arc<ClientConfig>) -> Result<Socket, String> {
     let mut request = url.into_client_request().map_err(|error| format!("{url} is no address of a WebSocket: {error}"))?;
     request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-    match timeout(PATIENCE, tokio_tungstenite::connect_async(request)).await {
+    let connector = Some(Connector::Rustls(Arc::clone(tls)));
+    match timeout(PATIENCE, connect_async_tls_with_config(request, None, false, connector)).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(refusal(url, &error)),
         Err(_) => Err(format!("{url} does not answer within {} s", PATIENCE.as_secs())),
@@ -185,6 +188,9 @@ fn refusal(url: &str, error: &Error) -> String {
                 _ => "",
             };
             format!("{url} answers {}: {} {hint}", response.status(), body.trim()).trim_end().to_owned()
+        }
+        Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            format!("{url}: {error}; where an authority of one's own made the certificate, name that in SSL_CERT_FILE")
         }
         Error::Io(error) => format!("{url} can't be reached ({error}); is the server running, and is --url right?"),
         Error::Url(error) => format!("{url}: {error}"),
