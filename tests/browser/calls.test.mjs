@@ -200,6 +200,23 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
     await ada.until("nothing is published", () => globalThis.weirRoom.local.tracks.size === 0 && [...globalThis.weirRoom.members.values()].every(({ tracks }) => tracks.size === 0));
   });
 
+  test("in the room, a session made anew keeps its place in the call", async () => {
+    await connected();
+    await Promise.all([ada.watches("Ben"), ben.watches("Ada")]);
+    await ada.does("toRoom");
+    await Promise.all([letGo(ada), letGo(ben)]);
+    const before = await ben.page.evaluate(() => globalThis.weirRoom.local.pid);
+    await ben.page.evaluate(() => globalThis.weirRoom.simulate("session"));
+    await ben.until("a new session", (before) => globalThis.weirRoom.local.pid !== before && globalThis.weirRoom.state === "connected", before);
+    await ada.until("it is known", (before) => globalThis.testCall.parties.length === 1 && globalThis.testCall.parties[0].pid !== before, before);
+    await Promise.all([ada.watches("Ben", 30), ben.watches("Ada", 30)]);
+    // Longer than whoever is alone waits.
+    await new Promise((done) => setTimeout(done, 7_000));
+    await Promise.all([ada.watches("Ben"), ben.watches("Ada")]);
+    await ada.does("hangUp");
+    await ben.call("ended", "hung_up");
+  });
+
   test("where no path is found from browser to browser, the media go over the links", async (context) => {
     // The TURN servers of two regions on one machine do not reach each other: no relay lets anybody at what is on its own machine.
     await meet({ relayOnly: true });

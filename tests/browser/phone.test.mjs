@@ -28,7 +28,7 @@ describe("the phone", { timeout: 400_000 }, () => {
   });
 
   /** @param {Person} person @param {string} [query] */
-  async function enter(person, query = "") {
+  async function enter(person, query = "?video=360") {
     await person.page.goto(`${server.url}/call/harbor${query}`);
     await person.type("name", person.name);
     await person.click("phone-enter");
@@ -52,7 +52,7 @@ describe("the phone", { timeout: 400_000 }, () => {
   }
 
   test("the front door leads to a meeting place, by keys alone", async () => {
-    await ada.page.goto(`${server.url}/`);
+    await ada.page.goto(`${server.url}/?video=360`);
     await ada.see('[data-testid="landing-call"]');
     await ada.shot("phone-00-landing");
     await ada.page.focus('[data-testid="landing-call"]');
@@ -69,7 +69,7 @@ describe("the phone", { timeout: 400_000 }, () => {
   });
 
   test("one rings, the other hears who it is and accepts", async () => {
-    await ben.page.goto(`${server.url}/call/harbor`);
+    await ben.page.goto(`${server.url}/call/harbor?video=360`);
     await ben.see('[data-testid="phone-entrance"]');
     await ben.shot("phone-01-entrance");
     await enter(ben);
@@ -124,7 +124,7 @@ describe("the phone", { timeout: 400_000 }, () => {
     await Promise.all([ada.click("panel-close"), ben.click("panel-close")]);
   });
 
-  test("a third is added, and it goes through the server", async () => {
+  test("a third is added, and it goes through the server", async (context) => {
     cleo = await new Person("Cleo", server).open();
     await enter(cleo);
     await ada.click("add");
@@ -132,8 +132,10 @@ describe("the phone", { timeout: 400_000 }, () => {
     await cleo.see('[data-testid="incoming"]');
     await ada.see('[data-testid="inviting"]');
     await cleo.shot("phone-08-incoming");
+    const start = Date.now();
     await cleo.click("accept");
     await Promise.all([sees(ada, "Cleo"), sees(ben, "Cleo"), sees(cleo, "Ada"), sees(cleo, "Ben"), sees(ada, "Ben"), sees(ben, "Ada")]);
+    context.diagnostic(`all see each other after ${Date.now() - start} ms`);
     await Promise.all([ada, ben, cleo].map((one) => one.see('[data-testid="oncall"][data-via="room"]')));
     for (const one of [ada, ben, cleo]) await one.shot("phone-09-three");
     await ben.click("hang-up");
@@ -165,7 +167,7 @@ describe("the phone", { timeout: 400_000 }, () => {
     await told(ada, /Cleo is gone|ended/);
     await ben.page.goto(`${server.url}/room/harbor`);
     await ada.until("Ben is not here", () => !document.querySelector('[data-testid="phone-person"][data-name="Ben"]'));
-    await enter(ada, "?ring=2");
+    await enter(ada, "?video=360&ring=2");
     await enter(ben);
     await ring(ada, "Ben");
     await ben.see('[data-testid="incoming"]');
@@ -173,8 +175,8 @@ describe("the phone", { timeout: 400_000 }, () => {
   });
 
   test("it looks right in light too", async () => {
-    await ada.page.evaluate(() => localStorage.setItem("weir.preferences", JSON.stringify({ name: "Ada", theme: "light" })));
-    await ben.page.evaluate(() => localStorage.setItem("weir.preferences", JSON.stringify({ name: "Ben", theme: "light" })));
+    await ada.page.evaluate(() => localStorage.setItem("weir.preferences", JSON.stringify({ name: "Ada", theme: "light", cameraHeight: 360 })));
+    await ben.page.evaluate(() => localStorage.setItem("weir.preferences", JSON.stringify({ name: "Ben", theme: "light", cameraHeight: 360 })));
     await Promise.all([enter(ada), enter(ben)]);
     await ada.see('[data-testid="phone-person"]');
     await ada.shot("phone-11-light-lobby");
