@@ -39,7 +39,7 @@ pub struct MemberSnapshot {
     pub region: RegionId,
     pub shard: u8,
     pub hidden: bool,
-    /// How it speaks to the node: `websocket`, `whip` or `whep`.
+    /// How it speaks to the node: `websocket`, `whip`, `whep` or `peerjs`.
     pub via: &'static str,
     /// It has no socket and is waited for.
     pub away: bool,

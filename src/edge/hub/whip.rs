@@ -117,9 +117,9 @@ impl Hub {
             let elsewhere = other.and_then(|relay| next_edge(&relay.view, room));
             return Err(Refused { elsewhere, ..refused(refusal) });
         }
-        let viewer = (protocol == Protocol::Whep).then(|| Viewer::new(query.member.clone()));
+        let viewer = (protocol != Protocol::Whip).then(|| Viewer::new(query.member.clone()));
         let (most, watch) = (self.config.limits.token_viewers, self.audience(&access));
-        if viewer.is_some() && watch >= most {
+        if protocol == Protocol::Whep && watch >= most {
             let text =
                 format!("this token has all the viewers it may: {most} at most; give others a token of another identity");
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text));
@@ -165,10 +165,12 @@ impl Hub {
             return forbidden("the token is for another room");
         }
         match protocol {
-            Protocol::Whip if !access.grants.publish => forbidden("the token does not grant canPublish"),
-            Protocol::Whip if access.grants.hidden => forbidden("the token says hidden, and who publishes is seen"),
-            Protocol::Whep if !access.grants.subscribe => forbidden("the token does not grant canSubscribe"),
-            Protocol::Whip | Protocol::Whep => Ok(access),
+            Protocol::Whip | Protocol::Peerjs if !access.grants.publish => forbidden("the token does not grant canPublish"),
+            Protocol::Whip | Protocol::Peerjs if access.grants.hidden => {
+                forbidden("the token says hidden, and who publishes is seen")
+            }
+            Protocol::Whep | Protocol::Peerjs if !access.grants.subscribe => forbidden("the token does not grant canSubscribe"),
+            Protocol::Whip | Protocol::Whep | Protocol::Peerjs => Ok(access),
         }
     }
 
@@ -188,7 +190,7 @@ impl Hub {
         let unusable = |text: String| Refused::new(StatusCode::UNPROCESSABLE_ENTITY, text);
         let internal = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "this server has no media thread");
         let tracks = match protocol {
-            Protocol::Whip => {
+            Protocol::Whip | Protocol::Peerjs => {
                 let read = sdp::Offer::parse(offer).map_err(|error| unusable(error.to_string()))?;
                 whip::tracks(&read, &access.grants, client)?
             }

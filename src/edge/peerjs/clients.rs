@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{ID_TAKEN, Kind, OPEN, Said, error, relayed};
 use super::wire::{Down, Held, Letter, Message, Name, Refusal, Up, parts};
-use super::{Broker, Output, Who};
+use super::{Broker, Output, Who, room};
 use crate::edge::hub::ConnId;
 use crate::edge::hub::bucket::Bucket;
 use crate::id::NodeId;
@@ -15,6 +15,9 @@ const MESSAGES: (f64, f64) = (200.0, 2_000.0);
 
 /// Their bytes.
 const BYTES: (f64, f64) = (256e3, 4e6);
+
+/// Calls of one client to rooms in each second, and at once. Each costs a transport.
+const CALLS: (f64, f64) = (0.5, 10.0);
 
 /// Messages in a row that are none before a client is closed.
 const MALFORMED: u32 = 20;
@@ -41,6 +44,7 @@ pub(super) struct Client {
     home: (NodeId, u64),
     messages: Bucket,
     bytes: Bucket,
+    calls: Bucket,
     malformed: u32,
 }
 
@@ -80,6 +84,7 @@ impl Broker {
                 self.stats.taken += 1;
                 self.dismiss(conn, ID_TAKEN.to_owned());
             }
+            None if room::is_room(&name.id) => self.dismiss(conn, ID_TAKEN.to_owned()),
             None => {
                 let retry_at = self.now + RETRY;
                 let client = Client {
@@ -89,6 +94,7 @@ impl Broker {
                     state: State::Claiming { since: self.now, retry_at, held: Vec::new() },
                     messages: Bucket::new(self.now, MESSAGES.0, MESSAGES.1),
                     bytes: Bucket::new(self.now, BYTES.0, BYTES.1),
+                    calls: Bucket::new(self.now, CALLS.0, CALLS.1),
                     malformed: 0,
                 };
                 self.clients.insert(conn, client);
@@ -170,8 +176,14 @@ impl Broker {
 
     /// To a peer here at once, to others by way of their home.
     fn relay(&mut self, conn: ConnId, said: Said) {
-        let Some(client) = self.clients.get(&conn) else { return };
+        let Some(client) = self.clients.get_mut(&conn) else { return };
         let (key, src) = (Arc::clone(&client.name.key), Arc::clone(&client.name.id));
+        if room::is_room(&said.dst) {
+            return match said.kind != Kind::Offer || client.calls.take(self.now, 1.0) {
+                true => self.call_room(conn, &src, &said),
+                false => self.drop_said(conn, &said),
+            };
+        }
         let Said { kind, dst, payload } = said.clone();
         let letter = Letter { kind, key, src, dst, payload, from: self.view.me.clone() };
         if kind == Kind::Heartbeat {
@@ -298,7 +310,7 @@ impl Broker {
         }
     }
 
-    fn tell_client(&mut self, conn: ConnId, text: String) {
+    pub(super) fn tell_client(&mut self, conn: ConnId, text: String) {
         self.out.push(Output::Send { conn, text });
     }
 

@@ -14,12 +14,13 @@
 //!
 //! - `message`: what clients and server say to each other; `wire`: what nodes say
 //! - `clients`: the side of a node with clients; `home`: the home's
-//! - `listing`: who is there, asked of all nodes
+//! - `listing`: who is there, asked of all nodes; `room`: calls to a room of members
 
 mod clients;
 mod home;
 mod listing;
 pub mod message;
+mod room;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 pub use message::{MAX_FRAME, MAX_SECRET, Said};
+pub use room::Call;
 pub use wire::is_ours;
 
 use super::hub::ConnId;
@@ -87,6 +89,12 @@ pub enum Input {
     Closed {
         conn: ConnId,
     },
+    /// What became of [`Output::Call`]: the room's answer, or none.
+    Answered {
+        conn: ConnId,
+        call: Box<Call>,
+        answer: Option<String>,
+    },
     /// Who is there? `number` comes back with the answer.
     List {
         number: u64,
@@ -115,6 +123,11 @@ pub enum Output {
     /// Close the connection after what was sent before. The broker has forgotten it.
     Close {
         conn: ConnId,
+    },
+    /// A client calls a room; to be answered by [`Input::Answered`].
+    Call {
+        conn: ConnId,
+        call: Box<Call>,
     },
     /// For another node's broker.
     Node {
@@ -213,6 +226,7 @@ impl Broker {
             Input::Said { conn, said } => self.said(conn, said),
             Input::Malformed { conn } => self.malformed(conn),
             Input::Closed { conn } => self.closed(conn),
+            Input::Answered { conn, call, answer } => self.answered(conn, &call, answer),
             Input::List { number, key } => self.list(number, key.into()),
             Input::Node { from, body } => self.node(&from, &body),
             Input::Cluster { view } => self.cluster(view),

@@ -37,6 +37,7 @@ struct Net {
     /// What clients were told; `CLOSED` last for one that was closed.
     told: BTreeMap<ConnId, Vec<Value>>,
     listed: BTreeMap<u64, Option<Vec<String>>>,
+    calls: Vec<(ConnId, Box<Call>)>,
 }
 
 const CLOSED: &str = "CLOSED";
@@ -71,6 +72,7 @@ impl Net {
             next_conn: 0,
             told: BTreeMap::new(),
             listed: BTreeMap::new(),
+            calls: Vec::new(),
         };
         net.brokers = (0..nodes).map(|node| Broker::new(net.info(node), start)).collect();
         net.tell_views();
@@ -123,6 +125,7 @@ impl Net {
                     told.push(serde_json::from_str(&text).expect("JSON"));
                 }
                 Output::Close { conn } => self.told.entry(conn).or_default().push(json!(CLOSED)),
+                Output::Call { conn, call } => self.calls.push((conn, call)),
                 Output::Listed { number, ids } => {
                     assert!(self.listed.insert(number, ids).is_none(), "answered twice");
                 }

@@ -139,12 +139,13 @@ impl HubHandle {
 /// Spawns the task. It ends by itself when nobody can ask it any more.
 pub(super) fn start(
     config: hub::Config,
+    dev_key: Option<String>,
     shards: Vec<mpsc::Sender<Command>>,
     events: mpsc::Receiver<(ShardId, Event)>,
     asks: mpsc::Receiver<Ask>,
     published: Published,
 ) {
-    let peers = Peers::new(&config, Instant::now().into_std());
+    let peers = Peers::new(&config, dev_key, Instant::now().into_std());
     let hub = Hub::new(config, Instant::now().into_std(), unix_ms(), rand::random());
     let deaf = vec![false; shards.len()];
     tokio::spawn(Task { hub, peers, shards, deaf, published, wires: FxHashMap::default(), out: Vec::new() }.run(events, asks));
@@ -266,9 +267,7 @@ impl Task {
 
     /// Carries out what the hub said. A socket whose queue is full is given up; its session waits for a resume.
     async fn carry_out(&mut self, now: std::time::Instant) {
-        for (shard, command) in self.peers.carry_out() {
-            self.tell_shard(shard, command).await;
-        }
+        self.serve_peers(now).await;
         while !self.out.is_empty() {
             let mut slow = Vec::new();
             for output in std::mem::take(&mut self.out) {
@@ -289,6 +288,23 @@ impl Task {
             }
             for conn in slow {
                 self.hub.handle(now, Input::Closed { conn }, &mut self.out);
+            }
+        }
+    }
+
+    /// Carries out what the broker of PeerJS clients said, and lets the hub answer those who call a room.
+    async fn serve_peers(&mut self, now: std::time::Instant) {
+        loop {
+            for (shard, command) in self.peers.carry_out() {
+                self.tell_shard(shard, command).await;
+            }
+            let calls = self.peers.take_calls();
+            if calls.is_empty() {
+                return;
+            }
+            for (conn, call) in calls {
+                let outcome = self.peers.room_ask(&call).map(|ask| self.hub.whip(now, ask, &mut self.out));
+                self.peers.answered(conn, call, outcome);
             }
         }
     }

@@ -132,7 +132,7 @@ pub fn start(
         region: config.region.clone(),
         keys: config.keys.clone(),
         max_token_ttl: config.max_token_ttl,
-        dev_key: config.dev_key,
+        dev_key: config.dev_key.clone(),
         origins: config.origins.into_iter().collect(),
         ice_servers: config.ice_servers.clone(),
         limits: config.limits.clone(),
@@ -153,7 +153,7 @@ pub fn start(
         ice_servers: config.ice_servers,
         limits: config.limits,
     };
-    hub_task::start(hub, shards, events, asked, published);
+    hub_task::start(hub, config.dev_key, shards, events, asked, published);
     (routes(state), handle)
 }
 

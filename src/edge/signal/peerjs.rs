@@ -21,12 +21,15 @@ use tokio::time::timeout;
 
 use super::hub_task::{self, Wire};
 use super::socket::{SILENT, part, told_slow, write};
-use super::{Edge, foreign, origin_allowed, too_many};
+use super::{Edge, foreign, host, is_loopback, origin_allowed, too_many};
 use crate::cluster::{NodeInfo, Role};
+use crate::config::Keys;
 use crate::edge::hub::{self, ConnId};
 use crate::edge::media::{Command, Event};
 use crate::edge::peerjs::message::{self, Kind};
-use crate::edge::peerjs::{self, Broker, Input, MAX_FRAME, Output, Said, Stats, Who};
+use crate::edge::peerjs::{self, Broker, Call, Input, MAX_FRAME, Output, Said, Stats, Who};
+use crate::edge::token::{self, Claims, MAX_JOIN_TTL};
+use crate::edge::whip::{self, Outcome};
 use crate::id::{RoomId, ShardId};
 
 /// Messages that wait for a slow reader before its socket is closed. More than may wait for one peer to come.
@@ -139,7 +142,9 @@ async fn open(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if !origin_allowed(&headers, &edge.origins) {
+    // As with development tokens: a name of the web that was made to point here gets into no room.
+    let rebound = edge.dev_key.is_some() && !is_loopback(host(&headers).unwrap_or_default());
+    if rebound || !origin_allowed(&headers, &edge.origins) {
         return foreign();
     }
     let Ok(permit) = Arc::clone(&edge.sockets).try_acquire_owned() else {
@@ -220,11 +225,15 @@ pub(super) struct Peers {
     next_list: u64,
     /// The cascade's shard; `None` for a node on its own.
     cascade: Option<ShardId>,
+    /// Signs tokens for those who call a room without one. Only for development on one machine.
+    dev: Option<(Keys, String)>,
+    /// Calls to rooms, for the hub.
+    calls: Vec<(ConnId, Box<Call>)>,
     out: Vec<Output>,
 }
 
 impl Peers {
-    pub(super) fn new(config: &hub::Config, now: Instant) -> Self {
+    pub(super) fn new(config: &hub::Config, dev_key: Option<String>, now: Instant) -> Self {
         let me = NodeInfo {
             id: config.node.clone(),
             region: config.region.clone(),
@@ -241,6 +250,8 @@ impl Peers {
             lists: FxHashMap::default(),
             next_list: 0,
             cascade: config.cascade,
+            dev: dev_key.map(|key| (config.keys.clone(), key)),
+            calls: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -303,6 +314,39 @@ impl Peers {
         self.give(Input::Drain);
     }
 
+    /// Calls to rooms since this was asked last.
+    pub(super) fn take_calls(&mut self) -> Vec<(ConnId, Box<Call>)> {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// What a call to a room asks of the hub; the error says why it may not.
+    pub(super) fn room_ask(&self, call: &Call) -> Result<whip::Ask, String> {
+        let token = match (&call.token, &self.dev) {
+            (Some(token), _) => token.clone(),
+            (None, Some((keys, key))) => {
+                let claims = Claims::join(key, call.room.as_str(), &call.peer, &call.name, self.clock.1 / 1000, MAX_JOIN_TTL);
+                token::mint(keys, &claims).map_err(|error| error.to_string())?
+            }
+            (None, None) => return Err("the call's metadata has no token for the room".to_owned()),
+        };
+        Ok(call.ask(token))
+    }
+
+    /// Tells a caller what the hub made of its call.
+    pub(super) fn answered(&mut self, conn: ConnId, call: Box<Call>, outcome: Result<Outcome, String>) {
+        let answer = match outcome {
+            Ok(Outcome::Opened { answer, .. }) => Ok(answer),
+            Ok(Outcome::Refused(refused)) => Err(refused.text),
+            Ok(Outcome::Elsewhere { edge }) => Err(format!("this node takes nobody; {edge} does")),
+            Ok(Outcome::Trickled { .. } | Outcome::Restarted { .. } | Outcome::Closed) => Err("nothing was opened".to_owned()),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = &answer {
+            tracing::info!(peer = %call.peer, room = %call.room, %why, "a PeerJS client's call to a room is refused");
+        }
+        self.give(Input::Answered { conn, call, answer: answer.ok() });
+    }
+
     /// Carries out what the broker said; what is for a shard comes back. A socket whose queue is full is given up.
     pub(super) fn carry_out(&mut self) -> Vec<(ShardId, Command)> {
         let mut commands = Vec::new();
@@ -320,6 +364,7 @@ impl Peers {
                         }
                     }
                     Output::Close { conn } => drop(self.wires.remove(&conn)),
+                    Output::Call { conn, call } => self.calls.push((conn, call)),
                     Output::Node { to, body } => {
                         let command = Command::Room { to, room: RoomId::new("peerjs"), body };
                         commands.extend(self.cascade.map(|shard| (shard, command)));

@@ -89,6 +89,22 @@ async fn who_may_not_use_peerjs_is_told_why() {
         assert_eq!(hear(&mut socket).await["type"], kind, "{query}");
         assert!(hear(&mut socket).await.is_null());
     }
+    // In development, where rooms are open to everybody, not even by a name that was made to point here.
+    let key: Vec<_> = "app".parse().into_iter().collect();
+    let peerjs = Peerjs { discovery: Vec::new(), keys: key };
+    let dev = serve(|config| (config.dev_key, config.peerjs) = (Some("key".into()), peerjs)).await;
+    let address = format!("ws://{}/peerjs/peerjs?key=app&id=a&token=1", dev.addr);
+    for (host, status) in [("x.example", 403), ("localhost", 101)] {
+        let mut request = address.as_str().into_client_request().expect("a good address");
+        request.headers_mut().insert("host", host.parse().expect("a good header"));
+        request.headers_mut().insert("origin", format!("http://{host}").parse().expect("a good header"));
+        let found = match connect_async(request).await {
+            Ok((_, response)) => response.status().as_u16(),
+            Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(found, status, "{host}");
+    }
     // Without an app there is nothing.
     let none = serve(|_| {}).await;
     assert!(get(&none, "/peerjs/app/id").await.starts_with("HTTP/1.1 404"));

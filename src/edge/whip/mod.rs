@@ -33,6 +33,8 @@ pub enum Protocol {
     Whip,
     /// A client watches.
     Whep,
+    /// A PeerJS client calls the room: by one offer it publishes, and watches whoever speaks.
+    Peerjs,
 }
 
 impl Protocol {
@@ -41,6 +43,7 @@ impl Protocol {
         match self {
             Self::Whip => "whip",
             Self::Whep => "whep",
+            Self::Peerjs => "peerjs",
         }
     }
 }

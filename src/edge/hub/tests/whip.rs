@@ -557,3 +557,33 @@ fn a_viewer_watches_across_regions() {
     assert_eq!(net.worlds[1].seen(&follower), tracks);
     net.check();
 }
+
+#[test]
+fn a_peerjs_call_publishes_and_is_shown_who_speaks() {
+    let mut world = World::new();
+    world.publish_http("eva");
+    let [eva_voice, eva_picture] = world.tracks_of("eva");
+    let offer = include_str!("../../../../tests/fixtures/sdp/chromium_sendrecv.sdp");
+    let ada = world.open_http(Protocol::Peerjs, &claims("room", "ada"), offer, Query::default());
+    assert_eq!(ada.answer.matches("a=sendrecv").count(), 2, "{}", ada.answer);
+    world.pass(100);
+    assert_eq!(world.seen(&ada), [eva_voice, eva_picture]);
+    let [voice, picture] = world.tracks_of("ada");
+    assert!(voice.is_some() && picture.is_some());
+    // By another call she watches one member and sends nothing.
+    let query = Query { member: Some(Identity::new("eva")), region: None };
+    let watch = world.open_http(Whep, &claims("room", "ada"), offer, query);
+    assert_eq!(watch.answer.matches("a=sendonly").count(), 2, "{}", watch.answer);
+    world.pass(100);
+    assert_eq!(world.seen(&watch), [eva_voice, eva_picture]);
+    assert_eq!(world.tracks_of("ada"), [voice, picture], "she is still there");
+    for (grant, expected) in [("canPublish", 403), ("canSubscribe", 403)] {
+        let mut refused = claims("room", "bob");
+        match grant {
+            "canPublish" => refused.video.can_publish = Some(false),
+            _ => refused.video.can_subscribe = Some(false),
+        }
+        assert_eq!(status(world.post(Protocol::Peerjs, &signed(&refused), offer, Query::default())), expected, "{grant}");
+    }
+    assert_eq!(status(world.post(Protocol::Peerjs, "x", offer, Query::default())), 401);
+}

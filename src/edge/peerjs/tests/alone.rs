@@ -148,3 +148,38 @@ fn a_drain_sends_everybody_away_and_takes_nobody() {
     assert_eq!((net.heard(a), net.heard(late)), (vec!["OPEN".into(), "CLOSED".into()], vec!["CLOSED".into()]));
     assert_eq!(net.brokers[0].stats().claims, 0);
 }
+
+#[test]
+fn who_calls_a_room_is_answered_by_it_and_nobody_else_has_its_id() {
+    let mut net = Net::new(1, 1);
+    let a = net.open(0, "a", "1");
+    let thief = net.open(0, "room-x", "1");
+    assert_eq!((net.heard(a), net.heard(thief)), (vec!["OPEN".into()], vec!["ID-TAKEN".into(), "CLOSED".into()]));
+    let offer = |metadata| json!({ "type": "media", "connectionId": "mc_1", "sdp": { "sdp": "v=0" }, "metadata": metadata });
+    net.say(0, a, "OFFER", "room-x", offer(json!({ "token": "t", "name": "Ada" })));
+    net.say(0, a, "CANDIDATE", "room-x", json!({}));
+    net.say(0, a, "OFFER", "room-x-y ben of y", offer(json!("anything")));
+    let [(conn, call), (_, one)] = std::mem::take(&mut net.calls).try_into().expect("two calls");
+    assert_eq!((conn, call.room.as_str(), &*call.peer, call.name.as_str()), (a, "x", "a", "Ada"));
+    assert_eq!((call.token.as_deref(), call.offer.as_str(), &call.member), (Some("t"), "v=0", &None));
+    let member = one.member.as_ref().map(crate::id::Identity::as_str);
+    assert_eq!((one.room.as_str(), member, one.token.as_deref(), one.name.as_str()), ("x-y", Some("ben of y"), None, "a"));
+    net.give(0, Input::Answered { conn, call, answer: Some("v=1".into()) });
+    let payload = json!({ "type": "media", "connectionId": "mc_1", "sdp": { "type": "answer", "sdp": "v=1" } });
+    assert_eq!(net.told[&a], [json!({ "type": "ANSWER", "src": "room-x", "dst": "a", "payload": payload })]);
+    net.heard(a);
+    net.give(0, Input::Answered { conn, call: one, answer: None });
+    assert_eq!(net.told[&a][0], json!({ "type": "EXPIRE", "src": "room-x-y ben of y", "dst": "a" }));
+    assert_eq!(net.heard(a), ["EXPIRE", "LEAVE"]);
+    for payload in
+        [json!(null), json!({ "type": "data", "connectionId": "x", "sdp": { "sdp": "" } }), json!({ "type": "media" })]
+    {
+        net.say(0, a, "OFFER", "room-x", payload);
+        assert_eq!(net.heard(a), ["EXPIRE", "LEAVE"]);
+    }
+    // Each call costs the node a transport.
+    for _ in 0..20 {
+        net.say(0, a, "OFFER", "room-x", offer(json!(null)));
+    }
+    assert_eq!((net.calls.len(), net.heard(a).len()), (5, 15));
+}
