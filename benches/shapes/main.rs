@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ramp;
 mod sockets;
 
 use std::net::Ipv4Addr;
@@ -76,9 +77,11 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
-/// Has figures of its own.
+/// These have figures of their own.
 const SOCKETS: &str = "sockets";
 const IDLE: usize = 10_000;
+const RAMP: &str = "ramp";
+const RAMP_ROOMS: u32 = 20;
 
 const HEAD: &str = "shape          members  joins/s  ms/join  KiB each  out pkt/s  cores  µs/pkt  lost voice/picture    p50 ms   p99 ms  crowd";
 
@@ -91,6 +94,7 @@ impl Options {
                 println!("{:<12} {}", shape.name, shape.what);
             }
             println!("{SOCKETS:<12} {IDLE} members who only hold their socket");
+            println!("{RAMP:<12} {RAMP_ROOMS} rooms of 20, more than one shard bears, beside a call that is there before");
             std::process::exit(0);
         }
         Self {
@@ -117,12 +121,15 @@ fn main() {
             Err(why) => println!("{:<12} failed: {why}", shape.name),
         }
     }
-    if options.wants(SOCKETS) {
+    for name in [SOCKETS, RAMP].into_iter().filter(|name| options.wants(name)) {
         let said = runtime.block_on(async {
             let server = Weir::start(Ipv4Addr::LOCALHOST, &["--shards", &options.shards]).await?;
-            sockets::visit(&server, IDLE, options.seconds).await
+            match name {
+                RAMP => ramp::visit(&server, RAMP_ROOMS).await,
+                _ => sockets::visit(&server, IDLE, options.seconds).await,
+            }
         });
-        println!("{}", said.unwrap_or_else(|why| format!("{SOCKETS} failed: {why}")));
+        println!("{}", said.unwrap_or_else(|why| format!("{name} failed: {why}")));
     }
 }
 

@@ -9,8 +9,8 @@ use weir::config::Secret;
 use weir::load::http::Http;
 use weir::load::plan::Tokens;
 
-const KEY: &str = "bench";
-const SECRET: &str = "a secret of a bench that is long enough";
+pub(crate) const KEY: &str = "bench";
+pub(crate) const SECRET: &str = "a secret of a bench that is long enough";
 /// How long a server may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,7 +27,7 @@ pub(crate) struct Weir {
 impl Weir {
     /// Starts it and waits until it answers. `more` are arguments of `weir serve`.
     pub(crate) async fn start(address: Ipv4Addr, more: &[&str]) -> Result<Self, String> {
-        let binary = std::env::var("WEIR_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_weir").to_owned());
+        let binary = binary();
         let (listen, admin) = (format!("{address}:8080"), format!("{address}:9090"));
         let mut command = Command::new(&binary);
         command.args(["serve", "--http-listen", &listen, "--admin-listen", &admin]);
@@ -50,6 +50,11 @@ impl Drop for Weir {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Which `weir` it is.
+pub(crate) fn binary() -> String {
+    std::env::var("WEIR_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_weir").to_owned())
 }
 
 /// Waits until something answers there.
