@@ -58,6 +58,7 @@ describe("the phone", { timeout: 400_000 }, () => {
     await ada.page.focus('[data-testid="landing-call"]');
     await ada.press("Enter");
     await ada.see('[data-testid="phone-entrance"]');
+    await ada.until("the first field has the focus", () => document.activeElement?.getAttribute("data-testid") === "name");
     await ada.page.keyboard.type("Ada");
     await ada.press("Tab");
     await ada.page.keyboard.type("Harbor");

@@ -52,6 +52,9 @@ export function Phone({ place, onPlace, onHome }) {
   />`;
 }
 
+/** At once, not after the next frame: somebody may be typing. @param {HTMLElement | null} element */
+const focus = (element) => element?.focus();
+
 /** @param {{ place: string | null, end: string, onIn: (room: Room, place: string) => void, onHome: () => void }} props */
 function Entrance({ place, end, onIn, onHome }) {
   const [name, setName] = useState(preferences.get().name);
@@ -60,8 +63,6 @@ function Entrance({ place, end, onIn, onHome }) {
   const [error, setError] = useState(end);
   const [needsToken, setNeedsToken] = useState(false);
   const [token, setToken] = useState("");
-  const first = useRef(/** @type {HTMLElement | null} */ (null));
-  useEffect(() => first.current?.focus(), []);
 
   const enter = async () => {
     setBusy(true);
@@ -107,7 +108,7 @@ function Entrance({ place, end, onIn, onHome }) {
         >
           <label class="stack">
             <span>Your name</span>
-            <input ref=${first} class="field" data-testid="name" autocomplete="name" maxlength="60" required placeholder="How others see you" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} />
+            <input ref=${focus} class="field" data-testid="name" autocomplete="name" maxlength="60" required placeholder="How others see you" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} />
           </label>
           <label class="stack">
             <span>Meeting place</span>

@@ -8,6 +8,7 @@ import { TEXT_MOST, Words } from "./callwords.js";
 import { WeirError } from "./errors.js";
 import { Files } from "./files.js";
 import { InRoom } from "./inroom.js";
+import { News, listen } from "./news.js";
 import { Peer } from "./peer.js";
 import { Speaker } from "./speaker.js";
 import { betterThroughRoom, wayOf } from "./way.js";
@@ -15,7 +16,6 @@ import { betterThroughRoom, wayOf } from "./way.js";
 /** @import * as api from "../weir.js" */
 /** @typedef {import("./members.js").Member} Member */
 
-const CHANGE_EVERY = 16;
 /** When no path from browser to browser was found for so long, the room's server is taken. */
 const PATH_WITHIN = 8_000;
 /** How often the way is looked at, in milliseconds. */
@@ -38,6 +38,8 @@ const LINES_MOST = 1_000;
 
 /** @implements {api.Call} */
 export class Call extends EventTarget {
+  /** @type {News<import("../weir.js").CallEvents>} */
+  #news = new News(this);
   #host;
   #onEnd;
   /** @type {Peer | null} */
@@ -69,8 +71,6 @@ export class Call extends EventTarget {
   #ringTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #aloneTimer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #changeTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #lookTimer;
   #viaRoom;
@@ -102,7 +102,7 @@ export class Call extends EventTarget {
     this.#host = host;
     this.#onEnd = onEnd;
     this.#viaRoom = room;
-    this.#speaker = new Speaker(() => this.#tell("audioblocked", {}));
+    this.#speaker = new Speaker(() => this.#news.tell("audioblocked", {}));
     this.#sends = new CallSends({
       room: host.room,
       peer: () => this.#peer,
@@ -127,10 +127,7 @@ export class Call extends EventTarget {
    * @param {K} type @param {(detail: api.CallEvents[K]) => void} listener
    */
   on(type, listener) {
-    /** @param {Event} event */
-    const heard = (event) => listener(/** @type {CustomEvent<api.CallEvents[K]>} */ (event).detail);
-    this.addEventListener(type, heard);
-    return () => this.removeEventListener(type, heard);
+    return listen(this, type, listener);
   }
 
   // ---- ringing ----
@@ -197,7 +194,7 @@ export class Call extends EventTarget {
       } else {
         this.#invitation(from, why ?? "declined");
       }
-      return this.#changed();
+      return this.#news.changed();
     }
     if (this.state !== "ringing" || !this.outgoing || from !== this.pid) return;
     if (!ok) return this.end(why ?? "declined");
@@ -272,15 +269,15 @@ export class Call extends EventTarget {
     this.#files = new Files(peer.files, {
       offered: (transfer) => {
         this.files = [...this.files, transfer];
-        this.#tell("file", { transfer });
+        this.#news.tell("file", { transfer });
       },
-      changed: () => this.#changed(),
+      changed: () => this.#news.changed(),
     });
     const words = new Words(peer.words, {
       onChat: (text) => this.#line({ own: false, name: this.name, text }),
       onSends: (audio, video) => {
         Object.assign(this.#theirs, { hasAudio: audio, hasVideo: video });
-        this.#changed();
+        this.#news.changed();
       },
       onEdge: (rtt) => (this.#theirEdgeRtt = rtt),
       onSwapped: () => {
@@ -306,7 +303,7 @@ export class Call extends EventTarget {
     } else if (state === "disconnected" && this.#sessionGone) {
       this.end("left");
     }
-    this.#changed();
+    this.#news.changed();
   }
 
   /** @param {MediaStreamTrack} track */
@@ -330,7 +327,7 @@ export class Call extends EventTarget {
     this.#worse = betterThroughRoom({ way, own: room.rtt, theirs: this.#theirEdgeRtt, sameEdge }) ? this.#worse + 1 : 0;
     // One of both begins; the other one follows.
     if (this.outgoing && this.#host.autoMove && !this.#moving && (way.bothRelayed || this.#worse >= SURE)) void this.toRoom().catch((error) => this.#fault(error));
-    this.#changed();
+    this.#news.changed();
   }
 
   // ---- words from browser to browser ----
@@ -339,7 +336,7 @@ export class Call extends EventTarget {
   #line(said) {
     const line = { ...said, at: Date.now() };
     this.chat = [...this.chat.slice(1 - LINES_MOST), line];
-    this.#tell("chat", { line });
+    this.#news.tell("chat", { line });
   }
 
   /** @param {string} text */
@@ -364,7 +361,7 @@ export class Call extends EventTarget {
     if (!this.#files || !this.canSendFiles) throw new WeirError("bad_state", "Files go from browser to browser: not while the call goes through the server.");
     const transfer = this.#files.send(file);
     this.files = [...this.files, transfer];
-    this.#changed();
+    this.#news.changed();
     return transfer;
   }
 
@@ -399,7 +396,7 @@ export class Call extends EventTarget {
 
   #sendsChanged() {
     this.#words?.say({ t: "sends", audio: this.microphone, video: this.camera });
-    this.#changed();
+    this.#news.changed();
   }
 
   // ---- through the room ----
@@ -468,7 +465,7 @@ export class Call extends EventTarget {
     this.#views.place();
     if (!this.#words?.say({ t: "swapped" })) this.#letGo();
     this.#letGoSoon();
-    this.#changed();
+    this.#news.changed();
   }
 
   /** Where the other one's picture will be shown is told beforehand, so that the right size comes at once. */
@@ -504,7 +501,7 @@ export class Call extends EventTarget {
     this.#words = null;
     this.#speaker.clear();
     this.rtt = null;
-    this.#changed();
+    this.#news.changed();
   }
 
   #roomChanged() {
@@ -516,7 +513,7 @@ export class Call extends EventTarget {
       this.#aloneTimer ??= setTimeout(() => this.end("left", true), ALONE_FOR);
     }
     this.#views.place();
-    this.#changed();
+    this.#news.changed();
   }
 
   /** Rings one more; once they accept, everybody goes on through the room. @param {string} pid */
@@ -525,12 +522,12 @@ export class Call extends EventTarget {
     if (this.state !== "connected") throw new WeirError("bad_state", "The call is not connected yet.");
     if (!member || this.parties.some((party) => party.pid === pid)) throw new WeirError("not_found", "That person is not here any more, or in the call already.");
     this.invited.set(pid, { pid, name: member.name, state: "ringing" });
-    this.#changed();
+    this.#news.changed();
     try {
       await this.#say({ t: "call", to: pid, call: this.id, media: this.media, room: true });
     } catch (fault) {
       this.invited.delete(pid);
-      this.#changed();
+      this.#news.changed();
       throw fault;
     }
     this.#later(this.#host.ringMs, () => {
@@ -545,8 +542,8 @@ export class Call extends EventTarget {
     const known = this.invited.get(pid);
     if (!known) return;
     this.invited.set(pid, { ...known, state });
-    this.#tell("invitation", { invitation: { ...known, state } });
-    this.#later(8_000, () => this.invited.get(pid)?.state === state && this.invited.delete(pid) && this.#changed());
+    this.#news.tell("invitation", { invitation: { ...known, state } });
+    this.#later(8_000, () => this.invited.get(pid)?.state === state && this.invited.delete(pid) && this.#news.changed());
   }
 
   // ---- who is seen where ----
@@ -631,7 +628,7 @@ export class Call extends EventTarget {
   /** @param {unknown} fault */
   #fault(fault) {
     if (this.state === "ended") return;
-    this.#tell("fault", { error: fault instanceof WeirError ? fault : new WeirError("negotiation_failed", "Something went wrong in the call.", fault) });
+    this.#news.tell("fault", { error: fault instanceof WeirError ? fault : new WeirError("negotiation_failed", "Something went wrong in the call.", fault) });
   }
 
   /** @param {api.CallState} state */
@@ -639,22 +636,6 @@ export class Call extends EventTarget {
     if (this.state === state) return;
     this.state = state;
     if (state === "connected") this.connectedAt = Date.now();
-    this.#tell("state", { state });
-  }
-
-  /**
-   * @template {keyof api.CallEvents} K
-   * @param {K} type @param {api.CallEvents[K]} detail
-   */
-  #tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
-    this.#changed();
-  }
-
-  #changed() {
-    this.#changeTimer ??= setTimeout(() => {
-      this.#changeTimer = undefined;
-      this.dispatchEvent(new CustomEvent("change", { detail: this }));
-    }, CHANGE_EVERY);
+    this.#news.tell("state", { state });
   }
 }

@@ -3,6 +3,7 @@
 
 import { Call } from "./call.js";
 import { WeirError } from "./errors.js";
+import { listen } from "./news.js";
 
 /** @import * as api from "../weir.js" */
 /** @typedef {import("./members.js").Member} Member */
@@ -57,10 +58,7 @@ export class Calls extends EventTarget {
    * @param {K} type @param {(detail: api.CallsEvents[K]) => void} listener
    */
   on(type, listener) {
-    /** @param {Event} event */
-    const heard = (event) => listener(/** @type {CustomEvent<api.CallsEvents[K]>} */ (event).detail);
-    this.addEventListener(type, heard);
-    return () => this.removeEventListener(type, heard);
+    return listen(this, type, listener);
   }
 
   /** @param {string} pid @param {api.CallOptions} [options] */

@@ -7,6 +7,7 @@ import { WeirError } from "./errors.js";
 import { Media } from "./media.js";
 import { LocalMember } from "./members.js";
 import { Move } from "./move.js";
+import { News, listen } from "./news.js";
 import { Pictures } from "./pictures.js";
 import { Publisher } from "./publisher.js";
 import { Roster } from "./roster.js";
@@ -20,8 +21,6 @@ import { View } from "./view.js";
 /** @typedef {import("../weir-protocol.js").ServerMessage} ServerMessage */
 /** @typedef {import("../weir-protocol.js").Chat} Chat */
 
-/** Renders at most this often, in milliseconds. */
-const CHANGE_EVERY = 16;
 /** An application that takes longer for a token, in milliseconds, while the last one still holds, is not waited for. */
 const TOKEN_WITHIN = 1_000;
 /** Older messages are the server's or nobody's to remember. */
@@ -29,12 +28,14 @@ const CHAT_MOST = 1_000;
 
 /** @implements {api.Room} */
 export class Room extends EventTarget {
+  /** @type {News<import("../weir.js").RoomEvents>} */
+  #news = new News(this);
   #options;
   #signal;
   /** @type {Media | null} */
   #media = null;
   #publisher;
-  #speaker = new Speaker(() => this.#tell("audioblocked", {}));
+  #speaker = new Speaker(() => this.#news.tell("audioblocked", {}));
   #stats = new Stats();
   #view = new View((report) => {
     for (const signal of [this.#signal, this.#move?.signal]) signal?.send({ t: "view", ...report });
@@ -45,8 +46,6 @@ export class Room extends EventTarget {
   #move = null;
   /** @type {{ resolve: () => void, reject: (error: Error) => void } | null} */
   #joining = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #changeTimer;
   #onNetwork = () => this.#media?.restartIce();
   /** @type {RTCIceServer[]} */
   #iceServers = [];
@@ -72,14 +71,14 @@ export class Room extends EventTarget {
     this.#roster = new Roster(this.local, {
       mediaOf: (id) => this.#media?.mediaOf(id) ?? null,
       show: (id, media, hold) => this.#pictures.show(id, media, hold),
-      tell: (type, detail) => this.#tell(type, detail),
-      changed: () => this.#changed(),
+      tell: (type, detail) => this.#news.tell(type, detail),
+      changed: () => this.#news.changed(),
     });
     this.#publisher = new Publisher(this.local, {
       media: () => this.#connection(),
       request: (body) => this.#signal.request(body),
-      onChange: (track, what) => this.#tell("localtrack", { track, what }),
-      onFault: (error) => this.#tell("fault", { error }),
+      onChange: (track, what) => this.#news.tell("localtrack", { track, what }),
+      onFault: (error) => this.#news.tell("fault", { error }),
     });
     const { ringMs = 30_000, autoMove = true } = options.calls ?? {};
     this.calls = new Calls({
@@ -196,10 +195,7 @@ export class Room extends EventTarget {
    * @param {(detail: RoomEvents[K]) => void} listener
    */
   on(type, listener) {
-    /** @param {Event} event */
-    const heard = (event) => listener(/** @type {CustomEvent<RoomEvents[K]>} */ (event).detail);
-    this.addEventListener(type, heard);
-    return () => this.removeEventListener(type, heard);
+    return listen(this, type, listener);
   }
 
   // ---- publishing ----
@@ -292,13 +288,13 @@ export class Room extends EventTarget {
   async react(emoji) {
     await this.#signal.request({ t: "react", emoji }, { resend: false });
     // The server tells the others only.
-    this.#tell("reaction", { from: this.local.pid, emoji });
+    this.#news.tell("reaction", { from: this.local.pid, emoji });
   }
 
   /** @param {boolean} up */
   async setHand(up) {
     this.local.hand = up;
-    this.#changed();
+    this.#news.changed();
     await this.#signal.request({ t: "hand", up });
   }
 
@@ -428,10 +424,10 @@ export class Room extends EventTarget {
       onAudioSlot: (media, mid) => this.#speaker.add(media, mid),
       onState: (state) => {
         if (state === "disconnected") this.#signal.probe();
-        this.#tell("mediastate", { state });
+        this.#news.tell("mediastate", { state });
       },
-      onData: (data) => this.#tell("data", { data }),
-      onError: (error) => this.#tell("fault", { error }),
+      onData: (data) => this.#news.tell("data", { data }),
+      onError: (error) => this.#news.tell("fault", { error }),
       onDead: () => this.#signal.rejoin(),
     };
   }
@@ -463,7 +459,7 @@ export class Room extends EventTarget {
         this.#signal.open();
       },
     });
-    this.#tell("migrating", { url });
+    this.#news.tell("migrating", { url });
   }
 
   /** Tracks whose picture is shown and moves. */
@@ -495,7 +491,7 @@ export class Room extends EventTarget {
     if (this.local.hand) void this.setHand(true).catch(() => {});
     before.signal.close();
     before.media?.close();
-    this.#tell("mediastate", { state: media.state });
+    this.#news.tell("mediastate", { state: media.state });
     this.#up();
     this.calls.renewed();
   }
@@ -523,17 +519,17 @@ export class Room extends EventTarget {
         found.track.rid = message.rid;
         // A server from before it gave reasons leaves it out.
         found.track.reason = message.reason ?? null;
-        return this.#tell("streamstate", { track: found.track });
+        return this.#news.tell("streamstate", { track: found.track });
       }
       case "path": {
         const found = this.#roster.find(message.track);
         if (!found) return;
         found.track.path = message.nodes;
-        return this.#tell("path", { track: found.track });
+        return this.#news.tell("path", { track: found.track });
       }
       case "edges":
         this.edges = message.edges;
-        return this.#changed();
+        return this.#news.changed();
       case "migrate":
         return this.#migrate(message.url, message.deadline_ms);
       case "speakers":
@@ -545,12 +541,12 @@ export class Room extends EventTarget {
       case "chat":
         return this.#addChat(message);
       case "react":
-        return this.#tell("reaction", { from: message.from, emoji: message.emoji });
+        return this.#news.tell("reaction", { from: message.from, emoji: message.emoji });
       case "mute_request": {
         const track = [...this.local.tracks.values()].find(({ id }) => id === message.track);
         if (!track) return;
         void this.#publisher.setMuted(track, true).catch(() => {});
-        return this.#tell("muterequest", { track, by: message.by });
+        return this.#news.tell("muterequest", { track, by: message.by });
       }
       case "token":
         this.#newerToken = message.jwt;
@@ -566,7 +562,7 @@ export class Room extends EventTarget {
     if (this.chat.some((known) => known.id === id)) return;
     const message = { id, cid, from, name, to, text, at };
     this.chat = [...this.chat.slice(1 - CHAT_MOST), message];
-    this.#tell("chat", { message });
+    this.#news.tell("chat", { message });
   }
 
   // ---- state and events ----
@@ -590,31 +586,14 @@ export class Room extends EventTarget {
     this.#enter("closed");
     this.#joining?.reject(error);
     this.#joining = null;
-    this.#tell("closed", { error, reason });
+    this.#news.tell("closed", { error, reason });
   }
 
   /** @param {import("../weir.js").RoomState} state */
   #enter(state) {
     if (this.state === state) return;
     this.state = state;
-    this.#tell("state", { state });
-  }
-
-  /**
-   * @template {keyof RoomEvents} K
-   * @param {K} type
-   * @param {RoomEvents[K]} detail
-   */
-  #tell(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
-    this.#changed();
-  }
-
-  #changed() {
-    this.#changeTimer ??= setTimeout(() => {
-      this.#changeTimer = undefined;
-      this.dispatchEvent(new CustomEvent("change", { detail: this }));
-    }, CHANGE_EVERY);
+    this.#news.tell("state", { state });
   }
 }
 
