@@ -57,7 +57,7 @@ fn shapes() -> Vec<Shape> {
         layouts: vec![Layout::All],
         ..Scenario::default()
     };
-    let silent = |subscribers| Scenario { microphone: false, ..one(Camera::Off, subscribers) };
+    let silent = |subscribers| Scenario { publishers: 0, ..one(Camera::Off, subscribers) };
     let rooms = |rooms, members, camera| Scenario { rooms, members, camera, ..Scenario::default() };
     let shape = |name, what, scenario, ramp| Shape { name, what, scenario, ramp };
     vec![

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, timeout};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use weir::edge::message::SUBPROTOCOL;
 use weir::load::http::Http;
 use weir::load::scenario::Scenario;
@@ -80,10 +82,8 @@ async fn sit(url: &str, token: &str, entered: &mpsc::Sender<Result<(), String>>)
     let (mut socket, _) = opening.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let say = |value: serde_json::Value| Message::text(value.to_string());
     socket.send(say(serde_json::json!({ "t": "hello", "token": token }))).await.map_err(|error| error.to_string())?;
-    let welcome = timeout(PATIENCE, socket.next()).await.map_err(|error| error.to_string())?;
-    let welcome =
-        welcome.ok_or("closed")?.map_err(|error| error.to_string())?.into_text().map_err(|error| error.to_string())?;
-    let welcome: serde_json::Value = serde_json::from_str(&welcome).map_err(|error| error.to_string())?;
+    let welcome = timeout(PATIENCE, welcomed(&mut socket)).await.map_err(|error| error.to_string())??;
+    let welcome: serde_json::Value = serde_json::from_str(welcome.as_str()).map_err(|error| error.to_string())?;
     let every = Duration::from_millis(welcome["ping_ms"].as_u64().ok_or_else(|| format!("not let in: {welcome}"))?);
     let _ = entered.send(Ok(())).await;
     let mut pings = interval_at(Instant::now() + every, every);
@@ -97,6 +97,19 @@ async fn sit(url: &str, token: &str, entered: &mpsc::Sender<Result<(), String>>)
             _ = pings.tick() => {
                 socket.send(say(serde_json::json!({ "t": "ping", "ts": 0 }))).await.map_err(|error| error.to_string())?;
             }
+        }
+    }
+}
+
+/// The first words, whatever else comes before.
+async fn welcomed(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Result<Utf8Bytes, String> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => return Ok(text),
+            Some(Ok(Message::Close(frame))) => return Err(format!("closed: {frame:?}")),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error.to_string()),
+            None => return Err("closed".to_owned()),
         }
     }
 }

@@ -44,6 +44,10 @@ use hub_task::{Ask, Published};
 /// Requests of sockets that may wait for the hub; a socket that finds it full waits with its reading.
 const ASKS_DEPTH: usize = 4_096;
 
+/// Bytes that each WebSocket holds for reading, whether anything comes or not. The library's own choice is 128 KiB, which is most of
+/// what an idle member holds; frames are short, and longer ones are read in pieces.
+const READ_BUFFER: usize = 4 << 10;
+
 /// Audio slots beyond the microphones that are passed on: two of the recently loud, and some that keep what was said before. Fewer
 /// make small rooms bind slots anew; each costs a browser a decoder that idles.
 const SLOTS_AHEAD: usize = 5;
@@ -194,6 +198,7 @@ async fn open(State(edge): State<Arc<Edge>>, headers: HeaderMap, upgrade: WebSoc
     }
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER)
         // Somewhat larger ones are read, so that they can be answered with `too_large`.
         .max_message_size(edge.limits.frame_bytes * 2)
         .max_frame_size(edge.limits.frame_bytes * 2);

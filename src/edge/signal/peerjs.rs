@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::hub_task::{self, Wire};
 use super::socket::{SILENT, part, told_slow, write};
-use super::{Edge, foreign, host, is_loopback, origin_allowed, too_many};
+use super::{Edge, READ_BUFFER, foreign, host, is_loopback, origin_allowed, too_many};
 use crate::cluster::{NodeInfo, Role};
 use crate::config::Keys;
 use crate::edge::hub::{self, ConnId};
@@ -161,7 +161,7 @@ async fn open(
     };
     let conn = ConnId(edge.next_conn.fetch_add(1, Ordering::Relaxed));
     let asks = edge.asks.clone();
-    let upgrade = upgrade.max_message_size(MAX_FRAME * 2).max_frame_size(MAX_FRAME * 2);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER).max_message_size(MAX_FRAME * 2).max_frame_size(MAX_FRAME * 2);
     upgrade.on_upgrade(move |socket| async move {
         match refusal {
             Some(text) => refuse(socket, text).await,
