@@ -52,10 +52,14 @@ describe("statistics say why", { timeout: 240_000 }, () => {
     });
     await ben.until("the budget", () => /budget\d/.test(document.querySelector('[data-testid="path-stats"]')?.textContent ?? ""));
     await ben.shot("why-1-bandwidth");
-    // While one picture takes another's place there is none for a moment.
-    await ben.until("a picture", async () => (await globalThis.weirRoom.stats()).server?.subscriptions.some(({ current }) => current !== null));
-    const { server: stats, found } = await said(ben, "Ada", "camera");
-    assert.equal(found.reason, "bandwidth");
+    // While one picture takes another's place there is none for a moment, and an encoder that warms up may fit for another.
+    /** @type {any} */
+    let stats, found;
+    for (const start = Date.now(); ; await new Promise((done) => setTimeout(done, 200))) {
+      ({ server: stats, found } = await said(ben, "Ada", "camera"));
+      if (found?.reason === "bandwidth" && found.current !== null) break;
+      assert.ok(Date.now() - start < 30_000, JSON.stringify(found));
+    }
     // Fewer lines, or fewer frames of them.
     const { wanted, current } = found;
     assert.ok(wanted.h === 720 && (current.h < 720 || current.fps < wanted.fps), JSON.stringify(found));
@@ -68,8 +72,8 @@ describe("statistics say why", { timeout: 240_000 }, () => {
     for (const start = Date.now(); ; await new Promise((done) => setTimeout(done, 500))) {
       const { member, media } = await (await fetch(`${admin}/v1/admin/rooms/why/members/${pid}`)).json();
       const same = media.subscriptions.find(({ track }) => track === found.track);
-      assert.deepEqual([member.name, same.reason, same.wanted.h], ["Ben", "bandwidth", 720]);
-      if (same.bps > 50_000 && same.bps < 1_100_000) break;
+      assert.deepEqual([member.name, same.wanted.h], ["Ben", 720]);
+      if (same.reason === "bandwidth" && same.bps > 50_000 && same.bps < 1_100_000) break;
       assert.ok(Date.now() - start < 15_000, JSON.stringify(same));
     }
 
