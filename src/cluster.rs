@@ -50,6 +50,13 @@ pub struct NodeInfo {
     pub addr: Option<String>,
 }
 
+impl NodeInfo {
+    /// A node of which no more is known yet, as one itself before its first view comes.
+    pub const fn unknown(id: NodeId, region: RegionId) -> Self {
+        Self { id, region, role: Role::Both, incarnation: 0, draining: false, url: None, addr: None }
+    }
+}
+
 /// The reachable nodes, this one included. A value: a new one comes when something changed.
 #[derive(Clone, Debug)]
 pub struct View {

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::hub_task::{self, Wire};
 use super::socket::{SILENT, part, told_slow, write};
 use super::{Edge, READ_BUFFER, foreign, host, is_loopback, origin_allowed, too_many};
-use crate::cluster::{NodeInfo, Role};
+use crate::cluster::NodeInfo;
 use crate::config::Keys;
 use crate::edge::hub::{self, ConnId};
 use crate::edge::media::{Command, Event};
@@ -234,15 +234,7 @@ pub(super) struct Peers {
 
 impl Peers {
     pub(super) fn new(config: &hub::Config, dev_key: Option<String>, now: Instant) -> Self {
-        let me = NodeInfo {
-            id: config.node.clone(),
-            region: config.region.clone(),
-            role: Role::Both,
-            incarnation: 0,
-            draining: false,
-            url: None,
-            addr: None,
-        };
+        let me = NodeInfo::unknown(config.node.clone(), config.region.clone());
         Self {
             broker: Broker::new(me, now),
             clock: (now, 0),

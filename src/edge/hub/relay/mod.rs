@@ -34,7 +34,7 @@ use rand::RngExt;
 
 use super::Hub;
 use super::timers::Wake;
-use crate::cluster::{NodeInfo, Role, View};
+use crate::cluster::{NodeInfo, View};
 use crate::edge::media::Command;
 use crate::edge::message::LeaveReason;
 use crate::id::{MemberId, NodeId, RoomId, ShardId};
@@ -65,15 +65,7 @@ pub(super) struct Relay {
 impl Relay {
     /// On its own until the first view comes.
     pub(super) fn new(shard: ShardId, config: &super::Config) -> Self {
-        let me = NodeInfo {
-            id: config.node.clone(),
-            region: config.region.clone(),
-            role: Role::Both,
-            incarnation: 0,
-            draining: false,
-            url: None,
-            addr: None,
-        };
+        let me = NodeInfo::unknown(config.node.clone(), config.region.clone());
         Self {
             shard,
             view: View::alone(me),
