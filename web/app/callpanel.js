@@ -2,6 +2,7 @@
 
 import { WeirError } from "../weir.js";
 import { linked } from "./chat.js";
+import { Compose } from "./compose.js";
 import { bytes, clock } from "./format.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
@@ -72,23 +73,7 @@ export function CallPanel({ call, onClose }) {
               }}
             />
             <button type="button" class="round small plain attach" aria-label="Send a file" title=${call.canSendFiles ? "Send a file" : "Files go from browser to browser only, not through the server"} data-testid="attach" disabled=${!call.canSendFiles} onClick=${() => chooser.current?.click()}><${Icon} name="clip" size=${20} /></button>
-            <textarea
-              ref=${field}
-              class="field"
-              rows="1"
-              maxlength="2000"
-              placeholder="Message"
-              aria-label="Message"
-              data-testid="chat-input"
-              value=${draft}
-              onInput=${(/** @type {any} */ event) => setDraft(event.target.value)}
-              onKeyDown=${(/** @type {KeyboardEvent} */ event) => {
-                if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-                event.preventDefault();
-                say();
-              }}
-            ></textarea>
-            <button class="round accent" aria-label="Send" data-testid="chat-send" disabled=${!draft.trim()}><${Icon} name="send" size=${20} /></button>
+            <${Compose} field=${field} placeholder="Message" draft=${draft} onDraft=${setDraft} onSend=${say} />
           </div>
         </form>
       </div>

@@ -2,6 +2,7 @@
 // by building elements, never markup.
 
 import { Avatar } from "./avatar.js";
+import { Compose } from "./compose.js";
 import { clock } from "./format.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
@@ -103,23 +104,7 @@ export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
           <${Icon} name="down" size=${16} />
         </label>
         <div class="compose">
-          <textarea
-            ref=${field}
-            class="field"
-            rows="1"
-            maxlength="2000"
-            placeholder=${recipient ? `Private message to ${members.get(recipient)?.name}` : "Message everyone"}
-            aria-label="Message"
-            data-testid="chat-input"
-            value=${draft}
-            onInput=${(/** @type {any} */ event) => setDraft(event.target.value)}
-            onKeyDown=${(/** @type {KeyboardEvent} */ event) => {
-              if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-              event.preventDefault();
-              send();
-            }}
-          ></textarea>
-          <button class="round accent" aria-label="Send" data-testid="chat-send" disabled=${!draft.trim()}><${Icon} name="send" size=${20} /></button>
+          <${Compose} field=${field} placeholder=${recipient ? `Private message to ${members.get(recipient)?.name}` : "Message everyone"} draft=${draft} onDraft=${setDraft} onSend=${send} />
         </div>
       </form>
     </div>

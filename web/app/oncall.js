@@ -4,7 +4,7 @@
 import { WeirError } from "../weir.js";
 import { Avatar } from "./avatar.js";
 import { CallPanel } from "./callpanel.js";
-import { duration } from "./format.js";
+import { Elapsed } from "./elapsed.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
 import { useKeys } from "./keys.js";
@@ -145,14 +145,4 @@ function Party({ call, party }) {
       <span class="name">${party.name || "Guest"}</span>
     </p>
   </article>`;
-}
-
-/** @param {{ since: number }} props */
-function Elapsed({ since }) {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  return html`<span class="elapsed" role="timer" aria-label="Time in the call">${duration(now - since)}</span>`;
 }

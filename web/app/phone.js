@@ -8,7 +8,7 @@ import { html, useEffect, useRef, useState } from "./html.js";
 import { Icon, Mark } from "./icons.js";
 import { OnCall } from "./oncall.js";
 import { Incoming, Ringing } from "./ringing.js";
-import { cameraOptions, giveToken, joinToken, preferences, randomRoom, roomSlug } from "./session.js";
+import { cameraOptions, giveToken, joinFault, joinToken, preferences, randomRoom, roomSlug } from "./session.js";
 import { Toasts, useToasts } from "./toasts.js";
 
 /** Why a call is over, by who rang: what happened, in words. */
@@ -82,7 +82,7 @@ function Entrance({ place, end, onIn, onHome }) {
     try {
       await room.connect();
     } catch (fault) {
-      const known = fault instanceof WeirError ? fault : new WeirError("connection_failed", "The server can't be reached.", fault);
+      const known = joinFault(fault);
       if (known.code === "unauthorized") setNeedsToken(true);
       setError(known.message);
       setBusy(false);

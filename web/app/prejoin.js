@@ -1,12 +1,12 @@
 // The way in: see and hear oneself, choose devices and a name, then join. Owns the preview's devices until the room takes them.
 
-import { captureCamera, captureMicrophone, Room, WeirError } from "../weir.js";
+import { captureCamera, captureMicrophone, Room } from "../weir.js";
 import { Avatar } from "./avatar.js";
 import { deviceName, useDevices } from "./devices.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { Icon, Mark } from "./icons.js";
 import { Meter } from "./meter.js";
-import { cameraOptions, giveToken, joinToken, preferences, tabIdentity } from "./session.js";
+import { cameraOptions, giveToken, joinFault, joinToken, preferences, tabIdentity } from "./session.js";
 
 /**
  * A device that is opened while it is on, again when another is chosen, and handed over on joining.
@@ -80,7 +80,7 @@ export function Prejoin({ name, again, onJoined, onHome }) {
       });
       await room.connect();
     } catch (fault) {
-      const known = fault instanceof WeirError ? fault : new WeirError("connection_failed", "The server can't be reached.", fault);
+      const known = joinFault(fault);
       if (known.code === "unauthorized") setNeedsToken(true);
       const message = known.message || "The room can't be joined.";
       setError(message[0]?.toUpperCase() + message.slice(1));

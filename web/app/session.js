@@ -115,6 +115,11 @@ export async function joinToken(room, name) {
   return (await response.json()).token;
 }
 
+/** Why somebody could not join, fit to be shown. @param {unknown} fault */
+export function joinFault(fault) {
+  return fault instanceof WeirError ? fault : new WeirError("connection_failed", "The server can't be reached.", fault);
+}
+
 /** Whether a room may be called so. @param {string} name */
 export function roomSlug(name) {
   return name

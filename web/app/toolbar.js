@@ -1,8 +1,8 @@
 // The bar at the bottom: what one does in a call. Draws and reports; `call.js` decides.
 
 import { deviceName, useDevices } from "./devices.js";
-import { duration } from "./format.js";
-import { html, useEffect, useState } from "./html.js";
+import { Elapsed } from "./elapsed.js";
+import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { Menu } from "./menu.js";
 
@@ -125,14 +125,4 @@ export function Toolbar({ room, actions, panel, unread, speakerView, statsOn, ch
       </div>
     </footer>
   `;
-}
-
-/** @param {{ since: number }} props */
-function Elapsed({ since }) {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  return html`<span class="elapsed" role="timer" aria-label="Time in the call">${duration(now - since)}</span>`;
 }
