@@ -170,8 +170,9 @@ fn counters(stats: &ShardStats) -> Vec<(&'static str, &'static str, u64)> {
     ]
 }
 
-fn drops(drops: &Drops) -> [(&'static str, u64); 9] {
-    let Drops { unknown_source, bad_stun, bad_dtls, bad_srtp, replayed, bad_rtp, bad_rtcp, unknown_ssrc, queue_full } = drops;
+fn drops(drops: &Drops) -> [(&'static str, u64); 10] {
+    let Drops { unknown_source, bad_stun, bad_dtls, bad_srtp, replayed, bad_rtp, bad_rtcp, unknown_ssrc, queue_full, no_time } =
+        drops;
     [
         ("unknown_source", *unknown_source),
         ("bad_stun", *bad_stun),
@@ -182,6 +183,7 @@ fn drops(drops: &Drops) -> [(&'static str, u64); 9] {
         ("bad_rtcp", *bad_rtcp),
         ("unknown_ssrc", *unknown_ssrc),
         ("queue_full", *queue_full),
+        ("no_time", *no_time),
     ]
 }
 

@@ -109,6 +109,8 @@ section! {
         keys: Vec<AppKey> = Vec::new(),
         /// Those of them whose pages may list everybody who is there, as PeerServer's allow_discovery does for all.
         discovery: Vec<AppKey> = Vec::new(),
+        /// How many of limits.connections may be those of PeerJS clients, who need no token: the others are kept for rooms.
+        connections: u32 = 5_000,
     }
 }
 
@@ -229,6 +231,7 @@ impl Config {
             ("limits.token_viewers", self.limits.token_viewers),
             ("limits.member_tracks", self.limits.member_tracks),
             ("limits.connections", self.limits.connections),
+            ("peerjs.connections", self.peerjs.connections),
             ("session.ping_ms", self.session.ping_ms),
             ("session.hello_ms", self.session.hello_ms),
             ("auth.max_ttl_s", self.auth.max_ttl_s),

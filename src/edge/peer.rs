@@ -239,6 +239,16 @@ impl Peer {
         }
     }
 
+    /// The stream of pictures that a datagram belongs to, and whether it repairs one, by its header alone: it is not opened.
+    pub fn picture_in(&self, datagram: &[u8]) -> Option<(u32, bool)> {
+        self.uplink.picture_in(datagram)
+    }
+
+    /// A packet of this stream is not read: what is missing of it is not asked for.
+    pub fn leave(&mut self, ssrc: u32) {
+        self.uplink.leave(ssrc);
+    }
+
     fn feedback(&mut self, now: Instant, compound: &[u8], out: &mut Vec<PeerEvent>) -> Result<(), Dropped> {
         for packet in rtcp::parse(compound) {
             match packet.map_err(|_| Dropped::BadRtcp)? {

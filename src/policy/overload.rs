@@ -1,6 +1,7 @@
-//! When a media thread has too much to do, and what is done about it: first it takes no newcomers, then everybody's pictures get
-//! smaller, the largest first. Voices and smallest layers are never touched, so that calls go on. Owns the measure of work and the
-//! two judgements; the thread reports its turns, the router makes pictures smaller, signaling turns newcomers away.
+//! When a media thread has too much to do, and what is done about it: it takes no newcomers, and pictures give way, the largest
+//! first, the smallest last. Voices are never touched, so that calls go on: what a thread does not come to, the kernel drops
+//! without asking what it was. Owns the measure of work and the two judgements; the thread reports its turns, the router makes
+//! pictures smaller, signaling turns newcomers away.
 //!
 //! Work is the share of time that a thread was not waiting. Where other programs take the machine's cores a turn is longer, and that
 //! counts: packets wait either way.
@@ -19,19 +20,32 @@ const ROOM_WINDOWS: u32 = 6;
 const OVER: f64 = 0.96;
 /// So many windows pass before the next step, down and up: encoders and keyframes take a while to follow.
 const STEP_WINDOWS: u32 = 2;
-/// What one step leaves, and what one gives back.
+/// What one step leaves where the thread falls behind, and where it leaves things undone, which are what voices are lost beside.
 const DOWN: f64 = 0.85;
+const FAR_DOWN: f64 = 0.7;
+/// What one gives back.
 const UP: f64 = 1.1;
-/// Less than this is never left: below, smallest layers are all that there is.
-const LEAST: f64 = 0.05;
+/// Less than this is never left.
+const LEAST: f64 = 0.02;
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
     /// Whether it takes newcomers.
     Full(bool),
-    /// Nobody's pictures may take more than this share of what the heaviest took when it began; 1 lifts it.
+    /// All pictures together may take this share of what they took when it began; 1 lifts it.
     Relief(f64),
+}
+
+/// What a thread did not come to in a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Left {
+    #[default]
+    Nothing,
+    /// As much as before: it has no time to spare, whatever it seems.
+    Some,
+    /// More than before.
+    More,
 }
 
 /// How full one thread is.
@@ -41,6 +55,8 @@ pub struct Gauge {
     full_at: Option<f64>,
     since: Instant,
     worked: Duration,
+    /// The most in this window.
+    left: Left,
     full: bool,
     /// Windows in a row that speak for a change of `full`.
     for_change: u32,
@@ -54,23 +70,40 @@ impl Gauge {
     /// For a thread that is full when it works for `full_percent` of its time; 0 never is.
     pub fn new(now: Instant, full_percent: u32) -> Self {
         let full_at = (full_percent > 0).then(|| f64::from(full_percent.min(100)) / 100.0);
-        Self { full_at, since: now, worked: Duration::ZERO, full: false, for_change: 0, shed: 1.0, settled: 0, share: 0.0 }
+        Self {
+            full_at,
+            since: now,
+            worked: Duration::ZERO,
+            left: Left::Nothing,
+            full: false,
+            for_change: 0,
+            shed: 1.0,
+            settled: 0,
+            share: 0.0,
+        }
     }
 
-    /// The thread worked from `from` to `to`.
-    pub fn worked(&mut self, from: Instant, to: Instant, out: &mut Vec<Change>) {
+    /// The thread worked from `from` to `to`, and `left` something undone.
+    pub fn worked(&mut self, from: Instant, to: Instant, left: Left, out: &mut Vec<Change>) {
         self.worked += to.saturating_duration_since(from);
+        self.left = self.left.max(left);
         let passed = to.saturating_duration_since(self.since);
         if passed < WINDOW {
             return;
         }
-        self.share = (self.worked.as_secs_f64() / passed.as_secs_f64()).min(1.0);
+        let share = (self.worked.as_secs_f64() / passed.as_secs_f64()).min(1.0);
+        let left = std::mem::take(&mut self.left);
+        self.share = match left {
+            Left::Nothing => share,
+            Left::Some => share.max(self.full_at.unwrap_or(0.0)),
+            Left::More => 1.0,
+        };
         (self.since, self.worked) = (to, Duration::ZERO);
         let Some(full_at) = self.full_at else { return };
         // One long sleep is many windows of it.
         let windows = (passed.as_millis() / WINDOW.as_millis()).clamp(1, 1_000) as u32;
         self.judge(full_at, windows, out);
-        self.step(full_at, windows, out);
+        self.step(full_at, windows, left, out);
     }
 
     /// When to look again though there is nothing to do; only while something is to be taken back.
@@ -85,7 +118,8 @@ impl Gauge {
 
     fn judge(&mut self, full_at: f64, windows: u32, out: &mut Vec<Change>) {
         let (changes, enough) = match self.full {
-            false => (self.share >= full_at, FULL_WINDOWS),
+            // What it gives up leaves no place for more.
+            false => (self.share >= full_at || self.shed < 1.0, FULL_WINDOWS),
             true => (self.share < full_at * ROOM_AGAIN && self.shed >= 1.0, ROOM_WINDOWS),
         };
         self.for_change = if changes { self.for_change + windows } else { 0 };
@@ -95,13 +129,15 @@ impl Gauge {
         }
     }
 
-    /// Only a thread that is full sheds: a burst is no overload.
-    fn step(&mut self, full_at: f64, windows: u32, out: &mut Vec<Change>) {
+    /// A thread that falls behind sheds once it is full: a burst is no overload. One that leaves things undone sheds at once.
+    fn step(&mut self, full_at: f64, windows: u32, left: Left, out: &mut Vec<Change>) {
         self.settled = self.settled.saturating_add(windows);
         if self.settled < STEP_WINDOWS {
             return;
         }
-        let shed = if self.full && self.share >= OVER.max(full_at) {
+        let shed = if left == Left::More {
+            (self.shed * FAR_DOWN).max(LEAST)
+        } else if self.full && self.share >= OVER.max(full_at) {
             (self.shed * DOWN).max(LEAST)
         } else if self.share < full_at {
             (self.shed * UP).min(1.0)
@@ -124,7 +160,7 @@ mod tests {
         let (mut found, mut changes, mut shed) = (Vec::new(), Vec::new(), 1.0);
         for turn in 0..seconds * 100 {
             let end = *now + Duration::from_millis(10).mul_f64(load(shed).min(1.0));
-            gauge.worked(*now, end, &mut changes);
+            gauge.worked(*now, end, Left::Nothing, &mut changes);
             *now += Duration::from_millis(10);
             for change in changes.drain(..) {
                 if let Change::Relief(share) = change {
@@ -170,13 +206,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_undone_counts_as_work() {
+        let (mut gauge, mut now, mut out) = (Gauge::new(Instant::now(), 85), Instant::now(), Vec::new());
+        let mut turns = |gauge: &mut Gauge, left| {
+            out.clear();
+            for _ in 0..30 {
+                gauge.worked(now, now + Duration::from_millis(30), left, &mut out);
+                now += Duration::from_millis(100);
+            }
+            out.iter().filter_map(|change| if let Change::Relief(to) = change { Some(*to) } else { None }).collect::<Vec<f64>>()
+        };
+        assert!(turns(&mut gauge, Left::Nothing).is_empty());
+        let down = turns(&mut gauge, Left::More);
+        assert!(down.len() >= 2 && down.is_sorted_by(|a, b| a > b), "{down:?}");
+        turns(&mut gauge, Left::Some);
+        assert!(turns(&mut gauge, Left::Some).is_empty(), "neither more nor less, once the window from before is over");
+        let up = turns(&mut gauge, Left::Nothing);
+        assert!(up.len() >= 2 && up.is_sorted_by(|a, b| a < b), "{up:?}");
+    }
+
+    #[test]
     fn a_thread_that_sleeps_is_not_full_and_zero_never_is() {
         let mut now = Instant::now();
         let mut gauge = Gauge::new(now, 85);
         run(&mut gauge, &mut now, 5, |_| 1.0);
         let mut changes = Vec::new();
         now += Duration::from_secs(60);
-        gauge.worked(now, now, &mut changes);
+        gauge.worked(now, now, Left::Nothing, &mut changes);
         assert!(changes.contains(&Change::Relief(gauge.shed)) || changes.contains(&Change::Full(false)), "{changes:?}");
         let mut gauge = Gauge::new(now, 0);
         assert_eq!(run(&mut gauge, &mut now, 20, |_| 1.0), vec![]);

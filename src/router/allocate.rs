@@ -7,9 +7,9 @@ use super::egress::{EgressKey, State};
 use super::event::{Output, PeerKey};
 use super::track::Track;
 use super::view::{Reason, ViewItem};
-use super::{Relief, Router};
+use super::{PeerState, Router};
 use crate::id::TrackId;
-use crate::policy::layers::{self, Grant, Rung, Wish};
+use crate::policy::layers::{self, Grant, Relief, Rung, Taken, Wish};
 use crate::rtp::{Cut, Kind, Layer};
 use crate::units::{Bitrate, PixelHeight};
 
@@ -53,7 +53,7 @@ impl Router {
         // The order of slots keeps equal priorities stable.
         video.sort_unstable_by_key(|(key, ..)| *key);
         let view = |track: &Track| state.view.as_ref().and_then(|view| view.get(&track.id)).copied();
-        let wishes: Vec<Wish<'_>> = video
+        let mut wishes: Vec<Wish<'_>> = video
             .iter()
             .map(|(_, egress, track)| {
                 let item = view(track).unwrap_or_else(|| unnamed(track, egress.unseen));
@@ -61,6 +61,7 @@ impl Router {
                     rungs: &track.rungs,
                     height: item.height,
                     visible: item.visible,
+                    paused: false,
                     priority: item.priority,
                     screen: track.screen,
                     has: egress.granted,
@@ -71,11 +72,9 @@ impl Router {
         // What is not to be sent is not probed for.
         let demand = layers::demand(&wishes).plus(voices).min(state.limit);
         let mut grants = Vec::new();
-        let budget = state.budget.up_to(state.limit);
-        let lid =
-            self.relief.map(|relief| relief.lid.max(layers::smallest(&wishes)).plus(voices)).filter(|lid| *lid < budget.now);
-        let busy = lid.is_some();
-        layers::allocate(budget.up_to(lid.unwrap_or(budget.now)).without(voices), &wishes, &mut grants);
+        let mut budget = state.budget.up_to(state.limit).without(voices);
+        let busy = self.relief.is_some_and(|relief| relief.hold(peer.0.into(), &mut wishes, &mut budget));
+        layers::allocate(budget, &wishes, &mut grants);
         decisions.extend(video.iter().zip(&wishes).zip(&grants).map(|(((key, _, track), wish), grant)| Decision {
             key: *key,
             granted: grant.rung.and_then(|rung| wish.rungs.get(rung)).copied(),
@@ -147,24 +146,25 @@ impl Router {
         }
     }
 
-    /// From now on nobody's pictures take more than this share of what the heaviest peer's took when that began; 1 lifts it.
+    /// From now on all pictures together take this share of what they took when that began; 1 lifts it.
     pub(super) fn relieve(&mut self, now: Instant, share: f64, out: &mut Vec<Output>) {
-        self.relief = (share < 1.0).then(|| {
-            let heaviest = self.relief.map_or_else(|| self.heaviest(), |relief| relief.heaviest);
-            Relief { heaviest, lid: Bitrate((heaviest.0 as f64 * share) as u64) }
-        });
+        let taken: Vec<Taken> = self.peers.values().map(|peer| self.taken(peer)).collect();
+        self.relief = Relief::toward(self.relief, share, &taken);
         self.rebalance(now, out);
     }
 
-    /// What the pictures of the peer that gets most take.
-    fn heaviest(&self) -> Bitrate {
-        let granted = |key: &EgressKey| {
-            let egress = self.egresses.get(*key)?;
-            let track = self.tracks.get(&egress.track?).filter(|track| track.kind == Kind::Video)?;
-            track.rungs.iter().find(|rung| Some(rung.rank()) == egress.granted).map(|rung| rung.rate.0)
-        };
-        let most = self.peers.values().map(|peer| peer.slots.values().filter_map(granted).sum()).max();
-        Bitrate(most.unwrap_or(0))
+    /// What the pictures take that a peer was granted.
+    fn taken(&self, peer: &PeerState) -> Taken {
+        let mut taken = Taken { now: Bitrate(0), smallest: Bitrate(0) };
+        for egress in peer.slots.values().filter_map(|key| self.egresses.get(*key)) {
+            let Some(track) = egress.track.and_then(|id| self.tracks.get(&id)) else { continue };
+            let granted = track.rungs.iter().find(|rung| Some(rung.rank()) == egress.granted);
+            if let (Kind::Video, Some(granted), Some(smallest)) = (track.kind, granted, track.rungs.first()) {
+                taken.now = taken.now.plus(granted.rate);
+                taken.smallest = taken.smallest.plus(smallest.rate);
+            }
+        }
+        taken
     }
 
     /// Decides anew for everybody.

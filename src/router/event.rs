@@ -98,7 +98,7 @@ pub enum Input {
         peer: PeerKey,
         rate: Bitrate,
     },
-    /// The node has too much to do, or again has not: the share that anybody's pictures may take of what the heaviest peer's took.
+    /// The node has too much to do, or again has not: the share that all pictures may take of what they took when that began.
     Relief {
         share: f64,
     },

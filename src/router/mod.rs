@@ -37,7 +37,7 @@ use rand::rngs::SmallRng;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::id::{RoomId, Slot, TrackId};
-use crate::policy::layers::Budget;
+use crate::policy::layers::{Budget, Relief};
 use crate::rtp::clock::NtpTime;
 use crate::rtp::{Kind, Layer, LayerSet};
 use crate::units::Bitrate;
@@ -75,15 +75,6 @@ pub struct Router {
     followed: FxHashSet<RoomId>,
     /// While the node has too much to do.
     relief: Option<Relief>,
-}
-
-/// What is taken off a node that has too much to do.
-#[derive(Clone, Copy, Debug)]
-struct Relief {
-    /// What the heaviest peer's pictures took when that began.
-    heaviest: Bitrate,
-    /// What anybody's pictures may take.
-    lid: Bitrate,
 }
 
 #[derive(Debug)]

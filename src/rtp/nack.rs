@@ -27,6 +27,8 @@ pub(super) struct Nacks {
     next: Option<Instant>,
     /// Something was given up that no keyframe has healed.
     broken: bool,
+    /// What is missing next was left unread on purpose.
+    left: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +42,9 @@ struct Gap {
 impl Nacks {
     /// The numbers from `first` up to, but not with, `end` were jumped over.
     pub(super) fn missed(&mut self, first: u64, end: u64, now: Instant) {
-        if end - first > (MAX_MISSING - self.missing.len().min(MAX_MISSING)) as u64 {
+        if first < end && std::mem::take(&mut self.left)
+            || end - first > (MAX_MISSING - self.missing.len().min(MAX_MISSING)) as u64
+        {
             // So much loss is not repaired packet by packet: a keyframe is cheaper.
             self.abandon();
             return;
@@ -77,6 +81,12 @@ impl Nacks {
         self.missing.clear();
         self.next = None;
         self.broken = true;
+    }
+
+    /// Packets come that nobody has time to read: nothing is asked for, nor will they be.
+    pub(super) fn leave(&mut self) {
+        self.abandon();
+        self.left = true;
     }
 
     /// Whether something was given up since the last keyframe.
@@ -173,5 +183,19 @@ mod tests {
         assert!(!nacks.broken());
         nacks.missed(300, 400, start);
         assert!(nacks.broken() && nacks.deadline().is_none());
+    }
+
+    #[test]
+    fn what_was_left_unread_is_not_asked_for() {
+        let (mut nacks, now, mut lost) = (Nacks::default(), Instant::now(), Vec::new());
+        nacks.missed(10, 12, now);
+        nacks.leave();
+        nacks.missed(15, 15, now);
+        nacks.missed(16, 40, now);
+        nacks.poll(now + RTT, RTT, &mut lost);
+        assert!(lost.is_empty() && nacks.broken(), "{lost:?}");
+        nacks.missed(50, 51, now + RTT);
+        nacks.poll(now + RTT * 2, RTT, &mut lost);
+        assert_eq!(lost, [50], "what is lost later is");
     }
 }

@@ -112,6 +112,13 @@ impl ReceiveStream {
         }
     }
 
+    /// A packet of the stream came that nobody has time to read.
+    pub fn leave(&mut self) {
+        if let Some(nacks) = &mut self.nacks {
+            nacks.leave();
+        }
+    }
+
     /// Whether packets were given up since the last keyframe: a new one is needed.
     pub fn broken(&self) -> bool {
         self.nacks.as_ref().is_some_and(Nacks::broken)

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::events::Events;
 use super::peers::Peers;
 use super::pipe::{Pipes, Wish};
-use super::socket::{MediaSocket, ReadBuffers};
+use super::socket::{BATCH_SIZE, MediaSocket, ReadBuffers};
 use super::stats::ShardStats;
 use super::tcp::TcpConnections;
 use super::timers::Timers;
@@ -24,6 +24,7 @@ use crate::edge::media::{Command, Event, Origin, TrackSpec};
 use crate::edge::peer::{self, Certificate, Peer, PeerEvent, Route, Sending, Sent, TransportEvent};
 use crate::id::{MemberId, ShardId};
 use crate::policy::bandwidth::START;
+use crate::policy::door::{Door, Taken};
 use crate::policy::layers::Budget;
 use crate::policy::overload::{Change, Gauge};
 use crate::router::{Branch, Feed, Ingress, Input, NewTrack, Output, PeerKey, Router, Upstream};
@@ -63,6 +64,7 @@ pub(super) struct Shard {
     dirty: Vec<PeerKey>,
     flush_at: Option<Instant>,
     gauge: Gauge,
+    door: Door,
     changes: Vec<Change>,
     stats: ShardStats,
 }
@@ -99,6 +101,7 @@ impl Shard {
             dirty: Vec::new(),
             flush_at: None,
             gauge: Gauge::new(Instant::now(), start.full_percent),
+            door: Door::default(),
             changes: Vec::new(),
             stats: ShardStats::default(),
         })
@@ -152,7 +155,8 @@ impl Shard {
     /// A turn has ended: what follows from how much there is to do.
     fn note_work(&mut self, began: Instant) {
         let now = Instant::now();
-        self.gauge.worked(began, now, &mut self.changes);
+        let left = self.door.left(now);
+        self.gauge.worked(began, now, left, &mut self.changes);
         if self.changes.is_empty() {
             return;
         }
@@ -205,8 +209,10 @@ impl Shard {
     fn read_socket(&mut self, now: Instant) {
         // The shard's other parts work on the datagrams in place, so the buffers are taken out meanwhile.
         let mut buffers = std::mem::take(&mut self.buffers).unwrap_or_default();
+        let mut read = 0;
         for _ in 0..READS {
-            if !self.socket.receive(&mut buffers) {
+            read = self.socket.receive(&mut buffers);
+            if read == 0 {
                 break;
             }
             for (from, datagram) in buffers.datagrams() {
@@ -214,6 +220,12 @@ impl Shard {
             }
         }
         self.buffers = Some(buffers);
+        let to = Instant::now();
+        if self.door.turn(now, to, read < BATCH_SIZE)
+            && let Some(dropped) = self.socket.dropped()
+        {
+            self.door.look(to, Taken { read: self.stats.datagrams_in, dropped });
+        }
     }
 
     fn tcp_arrival(&mut self, now: Instant, (route, frame): super::tcp::Arrival) {
@@ -248,6 +260,14 @@ impl Shard {
             }
             return;
         };
+        if self.door.is_shut()
+            && let Some((ssrc, repair)) = peer.picture_in(datagram)
+            && self.door.turns_away(ssrc, repair)
+        {
+            peer.leave(ssrc);
+            self.stats.dropped.no_time += 1;
+            return;
+        }
         let mut happened = std::mem::take(&mut self.happened);
         if let Err(reason) = peer.receive(now, route, datagram, &mut happened) {
             self.stats.dropped.count(reason);

@@ -55,10 +55,20 @@ impl MediaSocket {
         self.socket.readable().await
     }
 
-    /// Reads one batch. False when there is nothing to read.
-    pub(super) fn receive(&self, batch: &mut ReadBuffers) -> bool {
+    /// Reads one batch: how many reads it took, of [`BATCH_SIZE`] at most; none when there is nothing to read.
+    pub(super) fn receive(&self, batch: &mut ReadBuffers) -> usize {
         let (state, socket) = (&self.state, &self.socket);
-        socket.try_io(Interest::READABLE, || batch.fill(state, socket.into())).is_ok_and(|read| read > 0)
+        socket.try_io(Interest::READABLE, || batch.fill(state, socket.into())).unwrap_or(0)
+    }
+
+    /// How many datagrams the kernel has dropped because nobody read them in time; `None` where it does not tell.
+    pub(super) fn dropped(&self) -> Option<u64> {
+        let port = self.socket.local_addr().ok()?.port();
+        let of = |table| Some(dropped_at(port, &std::fs::read_to_string(table).ok()?));
+        match (of("/proc/thread-self/net/udp"), of("/proc/thread-self/net/udp6")) {
+            (None, None) => None,
+            (four, six) => Some(four.unwrap_or(0) + six.unwrap_or(0)),
+        }
     }
 
     /// The most segments one [`MediaSocket::send`] takes; 1 where the kernel has no GSO.
@@ -72,6 +82,18 @@ impl MediaSocket {
         let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
         self.state.try_send((&self.socket).into(), &transmit)
     }
+}
+
+/// The drops at one port in one of Linux's tables of sockets (proc(5), `/proc/net/udp`): local address and port are the second
+/// column, hexadecimal, and drops the thirteenth.
+fn dropped_at(port: u16, table: &str) -> u64 {
+    let drops = |line: &str| {
+        let mut columns = line.split_ascii_whitespace();
+        let local = columns.nth(1)?.rsplit(':').next()?;
+        let here = u16::from_str_radix(local, 16).ok()? == port;
+        columns.nth(10)?.parse::<u64>().ok().filter(|_| here)
+    };
+    table.lines().filter_map(drops).sum()
 }
 
 impl ReadBuffers {
@@ -92,5 +114,28 @@ impl ReadBuffers {
         let filled =
             self.meta.iter().zip(&mut self.buffers).filter_map(|(meta, buffer)| Some((meta, buffer.get_mut(..meta.len)?)));
         filled.flat_map(|(meta, data)| data.chunks_mut(meta.stride.max(1)).map(move |datagram| (meta.addr, datagram)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_kernel_drops_is_counted() {
+        let bound = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let (to, from) = (bound.local_addr().expect("bound"), std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+        let socket = MediaSocket::new(bound).expect("taken over");
+        let Some(before) = socket.dropped() else { return };
+        assert_eq!(before, 0);
+        socket2::SockRef::from(&socket.socket).set_recv_buffer_size(4_096).expect("a small one");
+        for _ in 0..500 {
+            from.send_to(&[0; 1_000], to).expect("sent");
+        }
+        let (mut buffers, mut read) = (ReadBuffers::default(), 0);
+        while socket.socket.readable().await.is_ok() && socket.receive(&mut buffers) > 0 {
+            read += buffers.datagrams().count() as u64;
+        }
+        assert_eq!(read + socket.dropped().expect("as before"), 500);
     }
 }

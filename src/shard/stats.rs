@@ -57,6 +57,8 @@ pub struct Drops {
     pub unknown_ssrc: u64,
     /// A bounded queue was full.
     pub queue_full: u64,
+    /// Pictures' packets that the thread had no time to read.
+    pub no_time: u64,
 }
 
 impl Drops {

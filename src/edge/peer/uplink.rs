@@ -116,6 +116,26 @@ impl Uplink {
         }
     }
 
+    /// The stream of pictures that a packet belongs to, and whether it repairs one, as its header says, which is never sealed
+    /// (RFC 3711 §3.1). RTCP, STUN and DTLS have no payload type that was agreed on (RFC 5761 §4).
+    pub(super) fn picture_in(&self, packet: &[u8]) -> Option<(u32, bool)> {
+        let &[first, second, _, _, _, _, _, _, a, b, c, d, ..] = packet else { return None };
+        let format = self.formats.get(usize::from(second & 0x7F)).copied().flatten().filter(|_| first >> 6 == 2)?;
+        let repair = match format {
+            Format::Media(codec) if codec.kind() == Kind::Video => false,
+            Format::Media(_) => return None,
+            Format::Rtx => true,
+        };
+        Some((u32::from_be_bytes([a, b, c, d]), repair))
+    }
+
+    /// A packet of this stream is not read.
+    pub(super) fn leave(&mut self, ssrc: u32) {
+        if let Some(stream) = self.streams.get_mut(&ssrc) {
+            stream.receive.leave();
+        }
+    }
+
     /// Takes an opened RTP packet.
     pub(super) fn receive(&mut self, now: Instant, packet: &[u8], out: &mut Vec<PeerEvent>) -> Result<(), Dropped> {
         let header = Header::parse(packet).map_err(|_| Dropped::BadRtp)?;
@@ -318,7 +338,10 @@ mod tests {
             ice: IcePlan { local: credentials.clone(), remote: credentials },
             dtls: DtlsPlan { we_are_client: false, fingerprints: Vec::new() },
             extensions: ExtensionIds { mid: Some(1), rid: Some(2), repaired_rid: Some(3), ..ExtensionIds::default() },
-            payload_types: vec![PayloadType { pt: 96, codec: Codec::Vp8, rtx: Some(97), fmtp: String::new() }],
+            payload_types: vec![
+                PayloadType { pt: 96, codec: Codec::Vp8, rtx: Some(97), fmtp: String::new() },
+                PayloadType { pt: 111, codec: Codec::Opus, rtx: None, fmtp: String::new() },
+            ],
             receive: receive.into_iter().collect(),
             send: Vec::new(),
             sctp: None,
@@ -368,5 +391,17 @@ mod tests {
         uplink.receive(now, &packet(96, 13, 7, &[], &vp8), &mut out).expect("it is known");
         uplink.receive(now, &packet(97, 2, 8, &[], &[0, 12, 0x10, 0, 0, 0]), &mut out).expect("so is its repair");
         assert_eq!(places(&out), [(second, Layer(1)), (second, Layer(1))]);
+    }
+
+    #[test]
+    fn pictures_are_known_by_their_header_and_nothing_else_is_taken_for_one() {
+        let uplink = Uplink::new(Instant::now(), &plan(Some(TrackId(1))), 99);
+        let picture = |pt| uplink.picture_in(&packet(pt, 1, 7, &[], &[1]));
+        assert_eq!([picture(96), picture(96 | 0x80), picture(97)], [Some((7, false)), Some((7, false)), Some((7, true))]);
+        assert_eq!([picture(111), picture(98), picture(201)], [None; 3], "a voice, nothing agreed on, a report");
+        let whole = packet(96, 1, 7, &[], &[]);
+        assert!((0..whole.len()).all(|length| uplink.picture_in(&whole[..length]).is_none()), "cut off");
+        let stun = [&[0, 96], &whole[2..]].concat();
+        assert_eq!(uplink.picture_in(&stun), None);
     }
 }

@@ -22,6 +22,8 @@ pub struct Wish<'a> {
     /// Height on screen in device pixels.
     pub height: PixelHeight,
     pub visible: bool,
+    /// The node has no time for it ([`super::Relief`]).
+    pub paused: bool,
     /// Higher is served first.
     pub priority: u8,
     /// A screen share, which is served before cameras of the same priority.
@@ -30,6 +32,13 @@ pub struct Wish<'a> {
     pub has: Option<u16>,
     /// From this rank on, nothing is begun now ([`super::Hold`]).
     pub barred: Option<u16>,
+}
+
+impl Wish<'_> {
+    /// What is served first is greater.
+    pub fn worth(&self) -> (u8, bool, PixelHeight) {
+        (self.priority, self.screen, self.height)
+    }
 }
 
 /// What a wish gets.
@@ -79,10 +88,11 @@ struct Climb {
 /// Shares `budget`, which is for video alone, among the wishes; `grants` is filled in their order.
 pub fn allocate(budget: Budget, wishes: &[Wish<'_>], grants: &mut Vec<Grant>) {
     let mut climbs: Vec<Climb> = wishes.iter().map(Climb::new).collect();
-    let mut order: Vec<usize> = (0..wishes.len()).filter(|&i| wishes.get(i).is_some_and(|wish| wish.visible)).collect();
+    let mut order: Vec<usize> =
+        (0..wishes.len()).filter(|&i| wishes.get(i).is_some_and(|wish| wish.visible && !wish.paused)).collect();
     let rank = |&i: &usize| wishes.get(i).map(|wish| (wish.priority, wish.screen));
     // Stable: the order of slots keeps equals where they are.
-    order.sort_by_key(|i| Reverse((rank(i), wishes.get(*i).map(|wish| wish.height))));
+    order.sort_by_key(|i| Reverse(wishes.get(*i).map(Wish::worth)));
     let mut spent = Bitrate(0);
     let mut rise = |who: &[usize], up_to: fn(&Wish<'_>, &Climb) -> usize| {
         let mut step = 0;
@@ -119,7 +129,11 @@ fn smallest_picture(rungs: &[Rung]) -> usize {
 
 impl Climb {
     fn new(wish: &Wish<'_>) -> Self {
-        let short = if wish.visible { None } else { Some(Reason::OffScreen) };
+        let short = match (wish.visible, wish.paused) {
+            (false, _) => Some(Reason::OffScreen),
+            (true, true) => Some(Reason::Busy),
+            (true, false) => None,
+        };
         Self {
             goal: wanted(wish.rungs, wish.height),
             next: 0,
@@ -177,7 +191,7 @@ mod tests {
 
     fn wish(rungs: &[Rung], height: u32, priority: u8) -> Wish<'_> {
         let height = PixelHeight(height);
-        Wish { rungs, height, visible: true, priority, screen: false, has: None, barred: None }
+        Wish { rungs, height, visible: true, paused: false, priority, screen: false, has: None, barred: None }
     }
 
     fn run(budget: Budget, wishes: &[Wish<'_>]) -> Vec<Option<usize>> {

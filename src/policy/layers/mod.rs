@@ -19,10 +19,12 @@
 mod allocate;
 mod hold;
 mod ladder;
+mod relief;
 
 pub use allocate::{Grant, Wish, allocate, demand, is_news, smallest};
 pub use hold::Hold;
 pub use ladder::{Encoding, Rung, available, ladder, position, rank, wanted};
+pub use relief::{Relief, Taken};
 
 use crate::units::Bitrate;
 
