@@ -75,7 +75,7 @@ fuzz_target!(|data: &[u8]| {
                     serde_json::to_string(&frame).expect("serializes");
                 }
                 Output::Close { conn } => assert!(live.remove(&conn)),
-                Output::Media { .. } => {}
+                Output::Media { .. } | Output::Ended { .. } => {}
             }
         }
     }

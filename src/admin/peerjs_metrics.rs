@@ -23,7 +23,11 @@ pub(super) fn register(registry: &mut Registry, stats: &Stats) {
         ("peerjs_replaced", "Sockets given up for a newer one of the same PeerJS client", replaced),
         ("peerjs_delivered", "Messages handed to PeerJS clients", delivered),
         ("peerjs_expired", "Calls of PeerJS clients that nobody came for", expired),
-        ("peerjs_dropped", "Messages of PeerJS clients dropped for their rate or number", dropped),
+        (
+            "peerjs_dropped",
+            "Messages of PeerJS clients dropped for their rate or number, or since the receiver reads too slowly",
+            dropped,
+        ),
         ("peerjs_malformed", "What PeerJS clients said that was no message", malformed),
         ("peerjs_bodies_refused", "Messages of other nodes' brokers that could not be read", bodies_refused),
     ] {

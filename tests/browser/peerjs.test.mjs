@@ -2,61 +2,12 @@
 // each other, send data, lose and take up their ids, hear of those that are not there, and call a room where somebody sits in the web app.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { CALL, FLAGS, happens, seesMoving, serveApp, START } from "./support/peers.mjs";
 import { faults, Person } from "./support/person.mjs";
 import { startServer } from "./support/server.mjs";
 
-const CLIENT = join(dirname(createRequire(import.meta.url).resolve("peerjs")), "peerjs.min.js");
 const [ADAS, BENS, THIRD] = (process.env.WEIR_TEST_REGIONS ?? "iad,sin,fra").split(",");
-
-/** Somebody's app: a page with PeerJS and nothing else. */
-async function serveApp() {
-  const script = await readFile(CLIENT);
-  const server = createServer((request, response) => {
-    if (request.url === "/peerjs.js") return response.writeHead(200, { "content-type": "text/javascript" }).end(script);
-    const page = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>app</title><script src="/peerjs.js"></script>';
-    response.writeHead(200, { "content-type": "text/html" }).end(page);
-  });
-  await new Promise((done) => server.listen(0, "127.0.0.1", () => done(undefined)));
-  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-  return { url: `http://localhost:${port}`, stop: () => (server.closeAllConnections(), new Promise((done) => server.close(done))) };
-}
-
-/** In the page: makes a peer that answers every call with the fake camera, and notes what happens to it. */
-const START = async ({ name, id, at, options }) => {
-  const { hostname, port } = new URL(at);
-  const camera = (globalThis.camera ??= await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 180 } }));
-  const config = { iceServers: [] };
-  const own = { host: hostname, port: Number(port), path: "/peerjs", secure: false, config, ...options };
-  const peer = id ? new globalThis.Peer(id, own) : new globalThis.Peer(own);
-  const seen = { peer, events: [], data: [], calls: [], conns: [] };
-  (globalThis.peers ??= {})[name] = seen;
-  seen.show = (call) => {
-    call.on("stream", (stream) => {
-      const video = (call.video ??= document.body.appendChild(Object.assign(document.createElement("video"), { autoplay: true })));
-      video.srcObject = stream;
-    });
-    call.on("close", () => seen.events.push(`call closed ${call.peer}`));
-    seen.calls.push(call);
-    return call;
-  };
-  seen.take = (conn) => {
-    conn.on("data", (data) => seen.data.push([conn.peer, data]));
-    seen.conns.push(conn);
-    return conn;
-  };
-  for (const event of ["open", "close", "disconnected"]) peer.on(event, () => seen.events.push(event));
-  peer.on("error", (error) => seen.events.push(`${error.type}: ${error.message}`));
-  peer.on("call", (call) => seen.show(call).answer(camera));
-  peer.on("connection", (conn) => {
-    seen.take(conn);
-    conn.on("open", () => conn.send(`${peer.id} heard you`));
-  });
-};
 
 describe("the peerjs package", { timeout: 400_000 }, () => {
   let app, server;
@@ -69,9 +20,6 @@ describe("the peerjs package", { timeout: 400_000 }, () => {
   const post = (path, body) => fetch(`${server.dashboard}${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   /** Makes a peer. @param {Person} person */
   const start = (person, name, region, { id = "", ...options } = {}) => person.page.evaluate(START, { name, id, at: at(region), options });
-  /** Waits for an event of a peer. @param {Person} person @param {string} event */
-  const happens = (person, name, event) =>
-    person.until(`${name}: ${event}`, ({ name, event }) => globalThis.peers[name].events.some((each) => each.startsWith(event)), { name, event });
   const forget = (person, name) => person.page.evaluate((name) => (globalThis.peers[name].events.length = 0), name);
   /** Starts a peer and waits until it has its id. */
   const opened = async (person, name, region, options) => {
@@ -79,20 +27,7 @@ describe("the peerjs package", { timeout: 400_000 }, () => {
     await happens(person, name, "open");
     return person.page.evaluate((name) => globalThis.peers[name].peer.id, name);
   };
-  const call = (person, name, id, metadata) =>
-    person.page.evaluate(({ name, id, metadata }) => void globalThis.peers[name].show(globalThis.peers[name].peer.call(id, globalThis.camera, { metadata })), { name, id, metadata });
-  /** The picture of somebody's last call with `id` moves, and a voice has energy. @param {Person} person */
-  const seesMoving = (person, name, id) =>
-    person.until(
-      `${name} sees and hears ${id}`,
-      async ({ name, id }) => {
-        const last = globalThis.peers[name].calls.findLast((each) => each.peer === id);
-        const stats = [...((await last?.peerConnection?.getStats()) ?? new Map()).values()].filter(({ type }) => type === "inbound-rtp");
-        const [video, audio] = ["video", "audio"].map((kind) => stats.find((each) => each.kind === kind));
-        return video?.framesDecoded > 15 && audio?.totalAudioEnergy > 1e-4 && last.video?.videoWidth > 0;
-      },
-      { name, id },
-    );
+  const call = (person, name, id, metadata) => person.page.evaluate(CALL, { name, id, metadata });
   const hangUp = (person, name) => person.page.evaluate((name) => globalThis.peers[name].calls.splice(0).forEach((each) => each.close()), name);
   /** Sends both ways over a data connection. */
   const talks = async (name, id) => {
@@ -109,9 +44,8 @@ describe("the peerjs package", { timeout: 400_000 }, () => {
     app = await serveApp();
     server = await startServer("peerjs", { regions: true, set: [`http.origins=${app.url}`] });
     dev = await (await fetch(`${server.dashboard}/v1/admin/dev`)).json();
-    const flags = { args: ["--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required"] };
     [ada, ben] = [new Person("Ada", server), new Person("Ben", server)];
-    await Promise.all([ada.open(flags), ben.open(flags)]);
+    await Promise.all([ada.open(FLAGS), ben.open(FLAGS)]);
     await Promise.all([ada.page.goto(app.url), ben.page.goto(app.url)]);
   });
   after(async () => {
@@ -212,7 +146,12 @@ describe("the peerjs package", { timeout: 400_000 }, () => {
     await eva.unsee(eva.tile("Ben by PeerJS"));
     await call(ben, "east", "room-stage", { token: "none of ours" });
     await happens(ben, "east", "peer-unavailable: Could not connect to peer room-stage");
+    // Who is watched by herself is gone, and the call to her with her.
+    await call(ben, "east", `room-stage ${identity}`);
+    await seesMoving(ben, "east", `room-stage ${identity}`);
     await Promise.all([hangUp(ada, "west"), eva.close()]);
+    await forget(ben, "east");
+    await happens(ben, "east", `call closed room-stage ${identity}`);
   });
 
   test("a node that kept ids dies, and peers of the others go on", async () => {

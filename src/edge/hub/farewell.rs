@@ -2,7 +2,7 @@
 
 use super::member::{Link, Member};
 use super::timers::Wake;
-use super::{Conn, ConnId, Door, Hub};
+use super::{Conn, ConnId, Door, Hub, Output};
 use crate::edge::media::Command;
 use crate::edge::message::{LeaveAction, LeaveReason, ServerMessage};
 use crate::id::{MemberId, RoomId};
@@ -112,6 +112,9 @@ impl Hub {
             }
             self.close(conn);
         }
+        if member.http.is_some() {
+            self.out.push(Output::Ended { session: member.session.sid.clone() });
+        }
         self.leave_room(&member, farewell.reason);
         self.leave_shard(&member, farewell.media_gone);
         if !farewell.keep_room && self.rooms.get(&member.room).is_some_and(|room| room.by_identity.is_empty()) {
@@ -132,7 +135,7 @@ impl Hub {
             self.tracks.remove(&track.info.id);
             if let Some(relay) = &self.relay {
                 let command = Command::RemoveTrack { track: track.info.id };
-                self.out.push(super::Output::Media { shard: relay.shard, command });
+                self.out.push(Output::Media { shard: relay.shard, command });
             }
         }
         if let Some(span) = room.span {
@@ -149,6 +152,7 @@ impl Hub {
             self.tell_room(&member.room, None, ServerMessage::PeerLeft { pid: member.id, reason });
         }
         self.withdraw(&member.room, member.id, &member.tracks(), false);
+        self.left_watchers(&member.room, &member.access.identity);
     }
 
     fn leave_shard(&mut self, member: &Member, media_gone: bool) {

@@ -2,19 +2,24 @@
 //! speaks. The first slot of each kind is for the one who is followed, further ones are for others. Pure; `edge::hub` deals the slots.
 
 use std::cmp::Reverse;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use super::Hub;
+use super::farewell::Farewell;
 use super::member::Member;
 use super::room::{Room, RoomTrack};
 use super::slots::{Change, Wanted};
 use super::timers::Wake;
 use crate::edge::media::{Command, ViewItem};
+use crate::edge::message::LeaveReason;
 use crate::id::{Identity, MemberId, RoomId, ShardId, TrackId};
 use crate::rtp::{Kind, Source};
 use crate::units::PixelHeight;
+
+/// How long one who is watched may be away, as for a reload, before a session that is for it alone ends.
+const AWAY: Duration = Duration::from_secs(5);
 
 /// Whom a member watches that has no say after its offer.
 #[derive(Debug)]
@@ -47,6 +52,14 @@ impl Viewer {
             None => Followed::Speaker { seen: None, heard: None },
         };
         Self { who }
+    }
+
+    /// The one member it watches.
+    pub(super) const fn member(&self) -> Option<&Identity> {
+        match &self.who {
+            Followed::Member(identity) => Some(identity),
+            Followed::Speaker { .. } => None,
+        }
     }
 
     pub(super) fn follows_speaker(&self) -> bool {
@@ -129,6 +142,33 @@ impl Hub {
         let follows = |id: &MemberId| self.members.get(id).is_some_and(|other| other.shard == shard && other.follows_speaker());
         if !self.rooms.get(room).is_some_and(|room| room.members.iter().any(follows)) {
             self.command(shard, Command::Follow { room: room.clone(), on: false });
+        }
+    }
+
+    /// A session that is for one member only waits for it for a while.
+    pub(super) fn expect_watched(&mut self, id: MemberId) {
+        if self.members.get(&id).is_some_and(|member| member.http.as_ref().is_some_and(|http| http.only_for().is_some())) {
+            self.timers.set(Wake::Watched(id), self.now + AWAY);
+        }
+    }
+
+    /// Somebody left: those who are here for nobody else may leave soon.
+    pub(super) fn left_watchers(&mut self, room: &RoomId, gone: &Identity) {
+        let Some(room) = self.rooms.get(room) else { return };
+        for id in &room.members {
+            let http = self.members.get(id).and_then(|member| member.http.as_ref());
+            if http.is_some_and(|http| http.only_for() == Some(gone)) {
+                self.timers.set(Wake::Watched(*id), self.now + AWAY);
+            }
+        }
+    }
+
+    /// Ends a session whose one member has not come, or not come back.
+    pub(super) fn look_for_watched(&mut self, id: MemberId) {
+        let Some(member) = self.members.get(&id) else { return };
+        let there = |identity| self.rooms.get(&member.room).is_some_and(|room| room.find(identity).is_some());
+        if member.http.as_ref().and_then(|http| http.only_for()).is_some_and(|identity| !there(identity)) {
+            self.end(id, Farewell::silent(LeaveReason::Left));
         }
     }
 

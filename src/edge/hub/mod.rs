@@ -113,6 +113,10 @@ pub enum Output {
         shard: ShardId,
         command: Command,
     },
+    /// A session that [`Hub::whip`] opened is over.
+    Ended {
+        session: String,
+    },
 }
 
 /// Why a request was not granted.
@@ -237,6 +241,7 @@ impl Hub {
                 Wake::Away(member) => self.announce_away(member),
                 Wake::Gone(member) => self.held_for_long(member),
                 Wake::GiveWay(member) => self.replaced_elsewhere(member),
+                Wake::Watched(member) => self.look_for_watched(member),
                 Wake::Slots(member) => self.deal_slots(member),
                 Wake::View(member) => self.send_view(member),
                 Wake::Token(member) => self.refresh_token(member),

@@ -92,6 +92,15 @@ impl Hub {
         }
     }
 
+    /// The members of a room whom others see, at all nodes, by identity and name; none of a room without members here.
+    pub fn present(&self, room: &RoomId) -> Vec<(Identity, String)> {
+        let Some(room) = self.rooms.get(room) else { return Vec::new() };
+        let here = room.members.iter().filter_map(|id| self.members.get(id)).filter(|member| !member.hidden());
+        let here = here.map(|member| (member.access.identity.clone(), member.name.clone()));
+        let elsewhere = room.span.iter().flat_map(|span| span.elsewhere()).filter(|(_, _, card)| !card.hidden);
+        here.chain(elsewhere.map(|(_, _, card)| (card.identity.clone(), card.name.clone()))).collect()
+    }
+
     fn room_snapshot(&self, id: &RoomId) -> Option<RoomSnapshot> {
         let room = self.rooms.get(id)?;
         let members = room.members.iter().filter_map(|id| {

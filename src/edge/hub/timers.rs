@@ -17,6 +17,8 @@ pub(super) enum Wake {
     Gone(MemberId),
     /// A member that moved to another edge has had its time to let go of the session here.
     GiveWay(MemberId),
+    /// The one that a session is for has been away for long enough.
+    Watched(MemberId),
     /// A member's slots should be dealt out again.
     Slots(MemberId),
     /// A member's view has settled.
@@ -61,7 +63,7 @@ impl Timers {
 
     /// Everything of a member.
     pub(super) fn clear_member(&mut self, member: MemberId) {
-        for wake in [Wake::Away, Wake::Gone, Wake::GiveWay, Wake::Slots, Wake::View, Wake::Token] {
+        for wake in [Wake::Away, Wake::Gone, Wake::GiveWay, Wake::Watched, Wake::Slots, Wake::View, Wake::Token] {
             self.clear(&wake(member));
         }
     }

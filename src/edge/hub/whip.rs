@@ -49,6 +49,11 @@ impl HttpSession {
         self.protocol == Protocol::Whip
     }
 
+    /// Whom it watches for as long as that one is there.
+    pub(super) fn only_for(&self) -> Option<&Identity> {
+        self.viewer.as_ref().filter(|_| self.protocol == Protocol::PeerjsMember)?.member()
+    }
+
     /// Whether it is shown whoever speaks.
     pub(super) fn follows_speaker(&self) -> bool {
         self.viewer.as_ref().is_some_and(Viewer::follows_speaker)
@@ -119,7 +124,7 @@ impl Hub {
         }
         let viewer = (protocol != Protocol::Whip).then(|| Viewer::new(query.member.clone()));
         let (most, watch) = (self.config.limits.token_viewers, self.audience(&access));
-        if protocol == Protocol::Whep && watch >= most {
+        if protocol.only_watches() && watch >= most {
             let text =
                 format!("this token has all the viewers it may: {most} at most; give others a token of another identity");
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text));
@@ -133,6 +138,7 @@ impl Hub {
         let arrival = Arrival { session, link: Link::Http, options, http: Some(Box::new(http)) };
         let id = self.enter(access, arrival, client).map_err(refused)?;
         self.announce(id);
+        self.expect_watched(id);
         if let Err(refusal) = self.offer(id, offer) {
             self.end(id, Farewell::silent(LeaveReason::Protocol));
             return Err(refused(refusal));
@@ -169,8 +175,10 @@ impl Hub {
             Protocol::Whip | Protocol::Peerjs if access.grants.hidden => {
                 forbidden("the token says hidden, and who publishes is seen")
             }
-            Protocol::Whep | Protocol::Peerjs if !access.grants.subscribe => forbidden("the token does not grant canSubscribe"),
-            Protocol::Whip | Protocol::Whep | Protocol::Peerjs => Ok(access),
+            Protocol::Whep | Protocol::Peerjs | Protocol::PeerjsMember if !access.grants.subscribe => {
+                forbidden("the token does not grant canSubscribe")
+            }
+            Protocol::Whip | Protocol::Whep | Protocol::Peerjs | Protocol::PeerjsMember => Ok(access),
         }
     }
 
@@ -194,7 +202,7 @@ impl Hub {
                 let read = sdp::Offer::parse(offer).map_err(|error| unusable(error.to_string()))?;
                 whip::tracks(&read, &access.grants, client)?
             }
-            Protocol::Whep => Vec::new(),
+            Protocol::Whep | Protocol::PeerjsMember => Vec::new(),
         };
         let offer = Offer { neg: 0, sdp: offer.to_owned(), tracks, ice_restart: false };
         self.check_offer(&access.grants, &offer).map_err(refused)?;
@@ -216,10 +224,10 @@ impl Hub {
                 format!("m-line {mid}: no codec that is carried: offer audio with opus, video with VP8, VP9, H264 or AV1");
             return Err(unusable(text));
         }
-        if protocol == Protocol::Whep && found.slots.is_empty() {
+        if protocol.only_watches() && found.slots.is_empty() {
             return Err(unusable("the offer receives nothing: offer audio or video as a=recvonly".into()));
         }
-        let access = if protocol == Protocol::Whep { watching(access, rng) } else { access };
+        let access = if protocol.only_watches() { watching(access, rng) } else { access };
         Ok(Newcomer { access, offer })
     }
 

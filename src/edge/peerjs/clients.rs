@@ -1,11 +1,12 @@
 //! The clients of this node: their sockets, their ids, and what they say. Part of `edge::peerjs`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::message::{ID_TAKEN, Kind, OPEN, Said, error, relayed};
 use super::wire::{Down, Held, Letter, Message, Name, Refusal, Up, parts};
-use super::{Broker, Output, Who, room};
+use super::{Broker, Caller, Output, Who, room};
 use crate::edge::hub::ConnId;
 use crate::edge::hub::bucket::Bucket;
 use crate::id::NodeId;
@@ -46,6 +47,8 @@ pub(super) struct Client {
     bytes: Bucket,
     calls: Bucket,
     malformed: u32,
+    /// Its calls to rooms, by session: whom it called.
+    pub(super) sessions: BTreeMap<String, Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,10 @@ impl Client {
         matches!(self.state, State::Open { .. })
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.name.id
+    }
+
     /// Its id, if it has it and belongs to that app.
     pub(super) fn open_id(&self, key: &str) -> Option<&Arc<str>> {
         (self.is_open() && *self.name.key == *key).then_some(&self.name.id)
@@ -72,7 +79,7 @@ impl Broker {
         self.clients.values().filter(|client| client.is_open()).count()
     }
 
-    /// A client wants its id. Who has it here keeps it, unless it is the same client.
+    /// A client wants its id. Who has it here keeps it, unless it is the same client. Of several that ask the home lets one have it.
     pub(super) fn opened(&mut self, conn: ConnId, who: Who) {
         if self.draining {
             return self.close(conn);
@@ -86,19 +93,24 @@ impl Broker {
             }
             None if room::is_room(&name.id) => self.dismiss(conn, ID_TAKEN.to_owned()),
             None => {
+                let asked = (name.clone(), Arc::clone(&token));
+                if let Some(old) = self.claiming.get(&asked).copied() {
+                    return self.replace(old, conn);
+                }
                 let retry_at = self.now + RETRY;
                 let client = Client {
                     home: self.home_of(&name),
-                    name: name.clone(),
+                    name,
                     token,
                     state: State::Claiming { since: self.now, retry_at, held: Vec::new() },
                     messages: Bucket::new(self.now, MESSAGES.0, MESSAGES.1),
                     bytes: Bucket::new(self.now, BYTES.0, BYTES.1),
                     calls: Bucket::new(self.now, CALLS.0, CALLS.1),
                     malformed: 0,
+                    sessions: BTreeMap::new(),
                 };
                 self.clients.insert(conn, client);
-                self.names.insert(name, conn);
+                self.claiming.insert(asked, conn);
                 self.retries.insert((retry_at, conn));
                 self.claim(conn);
             }
@@ -114,10 +126,16 @@ impl Broker {
             State::Claiming { retry_at, .. } => {
                 self.retries.remove(&(*retry_at, old));
                 self.retries.insert((*retry_at, conn));
+                self.claiming.insert((client.name.clone(), Arc::clone(&client.token)), conn);
             }
-            State::Open { .. } => self.tell_client(conn, OPEN.to_owned()),
+            State::Open { .. } => {
+                self.tell_client(conn, OPEN.to_owned());
+                self.names.insert(client.name.clone(), conn);
+            }
         }
-        self.names.insert(client.name.clone(), conn);
+        for session in client.sessions.keys() {
+            self.calls.insert(session.clone(), conn);
+        }
         self.clients.insert(conn, client);
     }
 
@@ -179,10 +197,11 @@ impl Broker {
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let (key, src) = (Arc::clone(&client.name.key), Arc::clone(&client.name.id));
         if room::is_room(&said.dst) {
-            return match said.kind != Kind::Offer || client.calls.take(self.now, 1.0) {
-                true => self.call_room(conn, &src, &said),
-                false => self.drop_said(conn, &said),
-            };
+            if said.kind != Kind::Offer || client.calls.take(self.now, 1.0) {
+                return self.call_room(conn, &src, &said);
+            }
+            self.stats.dropped += 1;
+            return self.refuse_call(conn, &src, &said.dst, "too many calls; wait a few seconds");
         }
         let Said { kind, dst, payload } = said.clone();
         let letter = Letter { kind, key, src, dst, payload, from: self.view.me.clone() };
@@ -190,7 +209,7 @@ impl Broker {
             return;
         }
         let name = letter.to();
-        if self.names.get(&name).and_then(|conn| self.clients.get(conn)).is_some_and(Client::is_open) {
+        if self.names.contains_key(&name) {
             return self.deliver(letter);
         }
         let home = name.home(&self.view);
@@ -203,12 +222,12 @@ impl Broker {
     /// Hands a message to the client it is for; if that is gone, the home sees what becomes of it.
     fn deliver(&mut self, letter: Letter) {
         let name = letter.to();
-        let there = self.names.get(&name).copied();
-        if let Some(conn) = there.filter(|conn| self.clients.get(conn).is_some_and(Client::is_open)) {
+        if let Some(conn) = self.names.get(&name).copied() {
             let ours = if letter.kind == Kind::Expire { &mut self.stats.expired } else { &mut self.stats.delivered };
             *ours += 1;
             let text = relayed(letter.kind, &letter.src, &letter.dst, letter.payload.as_deref());
-            self.tell_client(conn, text);
+            let caller = (letter.kind == Kind::Offer).then(|| Caller(letter.expired()));
+            self.out.push(Output::Send { conn, text, caller });
         } else if letter.kind.waits() {
             let home = name.home(&self.view);
             self.send(&home, Message::Up(Up::Absent { letter }));
@@ -218,12 +237,18 @@ impl Broker {
     /// What an id's home says.
     pub(super) fn heard_down(&mut self, from: &NodeId, down: Down) {
         match down {
-            Down::Granted { name, stamp } => self.granted(from, name, stamp),
-            Down::Refused { name, why } => {
-                let Some(conn) = self.claiming(&name) else { return };
+            Down::Granted { name, token, stamp } => self.granted(from, name, token, stamp),
+            Down::Refused { name, token, why } => {
+                let asked = (name, token);
+                let Some(conn) = self.claiming.get(&asked).copied() else { return };
+                if why == Refusal::Yours && !self.names.contains_key(&asked.0) {
+                    // Who had it here has gone, and the home has not heard of it.
+                    self.send(from, Message::Up(Up::Release { name: asked.0, token: None }));
+                    return self.claim(conn);
+                }
                 self.forget(conn, false);
                 let text = match why {
-                    Refusal::Taken => {
+                    Refusal::Taken | Refusal::Yours => {
                         self.stats.taken += 1;
                         ID_TAKEN.to_owned()
                     }
@@ -250,21 +275,27 @@ impl Broker {
         }
     }
 
-    /// The connection that waits for an id.
-    fn claiming(&self, name: &Name) -> Option<ConnId> {
-        let conn = self.names.get(name).copied()?;
-        self.clients.get(&conn).filter(|client| !client.is_open()).map(|_| conn)
-    }
-
-    fn granted(&mut self, from: &NodeId, name: Name, stamp: u64) {
-        let Some(conn) = self.names.get(&name).copied() else {
+    fn granted(&mut self, from: &NodeId, name: Name, token: Arc<str>, stamp: u64) {
+        if let Some(open) = self.names.get(&name).copied() {
+            // The same client's, who asked more than once; or the home does not know who is here.
+            match self.clients.get_mut(&open) {
+                Some(Client { token: ours, state: State::Open { stamp: known }, .. }) if *ours == token => {
+                    *known = stamp.max(*known);
+                }
+                _ => self.hold(vec![open]),
+            }
+            return;
+        }
+        let asked = (name, token);
+        let Some(conn) = self.claiming.remove(&asked) else {
             // The client did not wait for it.
-            return self.send(from, Message::Up(Up::Release { name }));
+            return self.send(from, Message::Up(Up::Release { name: asked.0, token: Some(asked.1) }));
         };
         let Some(client) = self.clients.get_mut(&conn) else { return };
         let State::Claiming { retry_at, held, .. } = &mut client.state else { return };
         let (retry_at, held) = (*retry_at, std::mem::take(held));
         client.state = State::Open { stamp };
+        self.names.insert(asked.0, conn);
         self.retries.remove(&(retry_at, conn));
         self.refresh_at.get_or_insert(self.now + REFRESH);
         self.stats.opened += 1;
@@ -284,6 +315,14 @@ impl Broker {
         }
     }
 
+    /// A client reads too slowly. It keeps its socket, or whoever sends much could take that from it.
+    pub(super) fn full(&mut self, caller: Option<Caller>) {
+        self.stats.dropped += 1;
+        if let Some(Caller(letter)) = caller {
+            self.send(&letter.from.clone(), Message::Down(Down::Deliver { letter }));
+        }
+    }
+
     pub(super) fn closed(&mut self, conn: ConnId) {
         self.forget(conn, true);
     }
@@ -291,12 +330,19 @@ impl Broker {
     /// The client is gone, and with `release` its id is free.
     fn forget(&mut self, conn: ConnId, release: bool) {
         let Some(client) = self.clients.remove(&conn) else { return };
-        if let State::Claiming { retry_at, .. } = client.state {
-            self.retries.remove(&(retry_at, conn));
+        for session in client.sessions.keys() {
+            self.calls.remove(session);
         }
-        self.names.remove(&client.name);
+        let asked = (client.name, client.token);
+        match client.state {
+            State::Claiming { retry_at, .. } => {
+                self.retries.remove(&(retry_at, conn));
+                self.claiming.remove(&asked);
+            }
+            State::Open { .. } => drop(self.names.remove(&asked.0)),
+        }
         if release {
-            self.send(&client.home.0, Message::Up(Up::Release { name: client.name }));
+            self.send(&client.home.0, Message::Up(Up::Release { name: asked.0, token: Some(asked.1) }));
         }
     }
 
@@ -311,7 +357,7 @@ impl Broker {
     }
 
     pub(super) fn tell_client(&mut self, conn: ConnId, text: String) {
-        self.out.push(Output::Send { conn, text });
+        self.out.push(Output::Send { conn, text, caller: None });
     }
 
     fn close(&mut self, conn: ConnId) {

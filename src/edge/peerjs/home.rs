@@ -83,8 +83,9 @@ impl Home {
         match up {
             Up::Claim { name, token } => self.claim(terms, from, name, token, out),
             Up::Hold(all) => all.into_iter().for_each(|held| self.hold(terms, from, held, out)),
-            Up::Release { name } => {
-                if self.claims.get(&name).is_some_and(|claim| claim.node == *from) {
+            Up::Release { name, token } => {
+                let meant = |claim: &Claim| claim.node == *from && token.is_none_or(|token| token == claim.token);
+                if self.claims.get(&name).is_some_and(meant) {
                     self.claims.remove(&name);
                 }
             }
@@ -102,24 +103,22 @@ impl Home {
     /// A client wants an id. Who has it keeps it, unless the same client comes by another way.
     fn claim(&mut self, terms: Terms<'_>, from: &NodeId, name: Name, token: Arc<str>, out: &mut Told) {
         let stamp = match self.claims.get(&name) {
-            Some(claim) if claim.node == *from && claim.token == token => claim.stamp,
-            Some(claim) if claim.node != *from && claim.token != token => {
-                return out.push((from.clone(), Down::Refused { name, why: Refusal::Taken }));
+            Some(claim) if claim.token != token => {
+                let why = if claim.node == *from { Refusal::Yours } else { Refusal::Taken };
+                return out.push((from.clone(), Down::Refused { name, token, why }));
             }
+            Some(claim) if claim.node == *from => claim.stamp,
             Some(claim) => {
-                if claim.node != *from {
-                    let lost = Down::Lost { name: name.clone(), stamp: claim.stamp, replaced: true };
-                    out.push((claim.node.clone(), lost));
-                }
-                terms.unix_ms.max(claim.stamp + 1)
+                out.push((claim.node.clone(), Down::Lost { name: name.clone(), stamp: claim.stamp, replaced: true }));
+                terms.unix_ms.max(claim.stamp.saturating_add(1))
             }
             None if self.settling_until.is_some_and(|until| terms.now < until) => return,
             None if self.claims.len() >= MOST_CLAIMS => {
-                return out.push((from.clone(), Down::Refused { name, why: Refusal::Full }));
+                return out.push((from.clone(), Down::Refused { name, token, why: Refusal::Full }));
             }
             None => terms.unix_ms,
         };
-        out.push((from.clone(), Down::Granted { name: name.clone(), stamp }));
+        out.push((from.clone(), Down::Granted { name: name.clone(), token: Arc::clone(&token), stamp }));
         self.enter(terms, from, Held { name, token, stamp }, out);
     }
 

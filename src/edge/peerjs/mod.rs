@@ -26,13 +26,14 @@ mod tests;
 mod wire;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 pub use message::{MAX_FRAME, MAX_SECRET, Said};
-pub use room::Call;
+pub use room::{Answer, Call};
 pub use wire::is_ours;
 
 use super::hub::ConnId;
@@ -42,7 +43,7 @@ use crate::id::{NodeId, RoomId};
 use clients::Client;
 use home::Home;
 use listing::Listing;
-use wire::{Message, Name, Up};
+use wire::{Letter, Message, Name, Up};
 
 /// Bytes of messages that clients here may send to other nodes at once, and in each second: a part of what a link takes, so that
 /// rooms' messages always pass.
@@ -89,11 +90,19 @@ pub enum Input {
     Closed {
         conn: ConnId,
     },
-    /// What became of [`Output::Call`]: the room's answer, or none.
+    /// What was to be sent found no space, since the client reads too slowly. `caller` came with it.
+    Full {
+        caller: Option<Caller>,
+    },
+    /// What became of [`Output::Call`]; the error says why, in words for people.
     Answered {
         conn: ConnId,
         call: Box<Call>,
-        answer: Option<String>,
+        answer: Result<Answer, String>,
+    },
+    /// A session of a room is over, whoever ended it; maybe none that was a client's call.
+    Ended {
+        session: String,
     },
     /// Who is there? `number` comes back with the answer.
     List {
@@ -119,27 +128,22 @@ pub enum Output {
     Send {
         conn: ConnId,
         text: String,
+        /// Who should hear that it could not be sent.
+        caller: Option<Caller>,
     },
     /// Close the connection after what was sent before. The broker has forgotten it.
-    Close {
-        conn: ConnId,
-    },
+    Close { conn: ConnId },
     /// A client calls a room; to be answered by [`Input::Answered`].
-    Call {
-        conn: ConnId,
-        call: Box<Call>,
-    },
+    Call { conn: ConnId, call: Box<Call> },
     /// For another node's broker.
-    Node {
-        to: NodeId,
-        body: Bytes,
-    },
+    Node { to: NodeId, body: Bytes },
     /// `None`: too many ask.
-    Listed {
-        number: u64,
-        ids: Option<Vec<String>>,
-    },
+    Listed { number: u64, ids: Option<Vec<String>> },
 }
+
+/// Somebody whose call waits for what is sent.
+#[derive(Debug)]
+pub struct Caller(Letter);
 
 /// What happened since the start, and what there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -159,7 +163,7 @@ pub struct Stats {
     pub delivered: u64,
     /// Calls that nobody came for.
     pub expired: u64,
-    /// Messages dropped for their rate or number.
+    /// Messages dropped for their rate or number, or since the receiver reads too slowly.
     pub dropped: u64,
     pub malformed: u64,
     /// Messages of other nodes that could not be read.
@@ -182,14 +186,20 @@ pub struct Broker {
     view: View,
     draining: bool,
     clients: FxHashMap<ConnId, Client>,
+    /// Clients that have their id…
     names: FxHashMap<Name, ConnId>,
+    /// …and those that have asked for one, by it and their token: strangers may ask for the same.
+    claiming: FxHashMap<(Name, Arc<str>), ConnId>,
+    /// Whose call a room's session is. The hub says when one is over.
+    calls: FxHashMap<String, ConnId>,
     /// When claims that were not answered are repeated.
     retries: BTreeSet<(Instant, ConnId)>,
     /// When ids are told to their homes again.
     refresh_at: Option<Instant>,
     elsewhere: Bucket,
     home: Home,
-    listings: FxHashMap<u64, Listing>,
+    /// By app.
+    listings: FxHashMap<Arc<str>, Listing>,
     /// What this node says to itself.
     inbox: VecDeque<Message>,
     stats: Stats,
@@ -207,6 +217,8 @@ impl Broker {
             draining: false,
             clients: FxHashMap::default(),
             names: FxHashMap::default(),
+            claiming: FxHashMap::default(),
+            calls: FxHashMap::default(),
             retries: BTreeSet::new(),
             refresh_at: None,
             elsewhere: Bucket::new(now, rate, burst),
@@ -226,7 +238,9 @@ impl Broker {
             Input::Said { conn, said } => self.said(conn, said),
             Input::Malformed { conn } => self.malformed(conn),
             Input::Closed { conn } => self.closed(conn),
+            Input::Full { caller } => self.full(caller),
             Input::Answered { conn, call, answer } => self.answered(conn, &call, answer),
+            Input::Ended { session } => self.ended(&session),
             Input::List { number, key } => self.list(number, key.into()),
             Input::Node { from, body } => self.node(&from, &body),
             Input::Cluster { view } => self.cluster(view),
@@ -238,7 +252,7 @@ impl Broker {
     /// When [`Broker::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         let retry = self.retries.first().map(|(at, _)| *at);
-        let listing = self.listings.values().map(|listing| listing.until).min();
+        let listing = self.listings.values().map(Listing::until).min();
         [retry, listing, self.refresh_at, self.home.deadline()].into_iter().flatten().min()
     }
 
@@ -297,18 +311,21 @@ impl Broker {
                 held.retain(|held| held.name.is_at_home(&self.view));
                 Up::Hold(held)
             }
-            Up::Relay { letter, hops } if !letter.to().is_at_home(&self.view) => {
-                let home = letter.to().home(&self.view);
-                if hops < MOST_HOPS {
-                    self.send(&home, Message::Up(Up::Relay { letter, hops: hops + 1 }));
-                }
-                return;
-            }
+            Up::Relay { letter, hops } if !letter.to().is_at_home(&self.view) => return self.pass_on(letter, hops),
+            Up::Absent { letter } if !letter.to().is_at_home(&self.view) => return self.pass_on(letter, 0),
             up => up,
         };
         let mut told = Vec::new();
         self.home.hear(Terms { now: self.now, unix_ms: self.unix_ms, view: &self.view }, from, up, &mut told);
         self.tell(told);
+    }
+
+    /// To the home that is seen from here.
+    fn pass_on(&mut self, letter: Letter, hops: u8) {
+        let home = letter.to().home(&self.view);
+        if hops < MOST_HOPS {
+            self.send(&home, Message::Up(Up::Relay { letter, hops: hops + 1 }));
+        }
     }
 
     fn tell(&mut self, told: home::Told) {

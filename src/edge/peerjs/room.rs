@@ -34,6 +34,14 @@ pub struct Call {
     connection: String,
 }
 
+/// How a room answers a call.
+#[derive(Debug)]
+pub struct Answer {
+    /// By which [`super::Input::Ended`] names it.
+    pub session: String,
+    pub sdp: String,
+}
+
 #[derive(Deserialize)]
 struct Payload {
     #[serde(rename = "type")]
@@ -77,7 +85,7 @@ impl Call {
 
     /// What the hub is asked.
     pub fn ask(&self, token: String) -> whip::Ask {
-        let protocol = if self.member.is_some() { whip::Protocol::Whep } else { whip::Protocol::Peerjs };
+        let protocol = if self.member.is_some() { whip::Protocol::PeerjsMember } else { whip::Protocol::Peerjs };
         let query = whip::Query { member: self.member.clone(), region: None::<RegionId> };
         let act = whip::Act::Open { offer: self.offer.clone(), query, client: "peerjs".to_owned() };
         whip::Ask { protocol, room: self.room.clone(), token, act }
@@ -97,24 +105,51 @@ impl Broker {
         }
         match Call::read(id, said) {
             Some(call) => self.out.push(Output::Call { conn, call: Box::new(call) }),
-            None => self.refuse_call(conn, id, &said.dst),
+            None => self.refuse_call(conn, id, &said.dst, "a room takes calls with media, and no data connections"),
         }
     }
 
-    /// What the hub made of a call: its answer, or none.
-    pub(super) fn answered(&mut self, conn: ConnId, call: &Call, answer: Option<String>) {
-        let Some(answer) = answer else { return self.refuse_call(conn, &call.peer, &call.callee) };
-        let sdp = json!({ "type": "answer", "sdp": answer });
+    /// What the hub made of a call.
+    pub(super) fn answered(&mut self, conn: ConnId, call: &Call, answer: Result<Answer, String>) {
+        let Answer { session, sdp } = match answer {
+            Ok(answer) => answer,
+            Err(why) => return self.refuse_call(conn, &call.peer, &call.callee, &why),
+        };
+        // Of a client that has gone meanwhile the room hears by its media.
+        let Some(client) = self.clients.get_mut(&conn) else { return };
+        client.sessions.insert(session.clone(), Arc::clone(&call.callee));
+        self.calls.insert(session, conn);
+        let sdp = json!({ "type": "answer", "sdp": sdp });
         let payload = json!({ "sdp": sdp, "type": "media", "connectionId": call.connection }).to_string();
         self.stats.delivered += 1;
         self.tell_client(conn, relayed(Kind::Answer, &call.callee, &call.peer, Some(&payload)));
     }
 
-    /// The caller hears that nobody is there, and its call is closed.
-    fn refuse_call(&mut self, conn: ConnId, id: &str, callee: &str) {
+    /// The caller hears why, and its call is closed.
+    pub(super) fn refuse_call(&mut self, conn: ConnId, id: &str, callee: &str, why: &str) {
+        if !self.clients.contains_key(&conn) {
+            return;
+        }
         self.stats.expired += 1;
-        for kind in [Kind::Expire, Kind::Leave] {
-            self.tell_client(conn, relayed(kind, callee, id, None));
+        // Of an EXPIRE the client shows the sender and nothing else: "Could not connect to peer {src}".
+        let src = format!("{callee}: {why}");
+        self.tell_client(conn, relayed(Kind::Expire, &src, id, None));
+        self.leave(conn, callee);
+    }
+
+    /// A call is over: the client closes its connection when it hears so.
+    pub(super) fn ended(&mut self, session: &str) {
+        let Some(conn) = self.calls.remove(session) else { return };
+        let Some(callee) = self.clients.get_mut(&conn).and_then(|client| client.sessions.remove(session)) else { return };
+        self.leave(conn, &callee);
+    }
+
+    /// Closes the client's connections with a room or member, unless a call to it goes on: a LEAVE ends them all.
+    fn leave(&mut self, conn: ConnId, callee: &str) {
+        let Some(client) = self.clients.get(&conn) else { return };
+        if !client.sessions.values().any(|other| **other == *callee) {
+            let text = relayed(Kind::Leave, callee, client.id(), None);
+            self.tell_client(conn, text);
         }
     }
 }

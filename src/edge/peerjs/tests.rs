@@ -119,7 +119,7 @@ impl Net {
     fn carry(&mut self, from: usize, out: Vec<Output>) {
         for output in out {
             match output {
-                Output::Send { conn, text } => {
+                Output::Send { conn, text, caller: _ } => {
                     let told = self.told.entry(conn).or_default();
                     assert_ne!(told.last(), Some(&json!(CLOSED)), "told after its end: {text}");
                     told.push(serde_json::from_str(&text).expect("JSON"));

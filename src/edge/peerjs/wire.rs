@@ -54,9 +54,10 @@ pub(super) enum Up {
     },
     /// Clients here have these ids. Told again now and then, and to a new home at once.
     Hold(Vec<Held>),
-    /// The client is gone.
+    /// The client with that token is gone; without one, nobody here has the id.
     Release {
         name: Name,
+        token: Option<Arc<str>>,
     },
     Relay {
         letter: Letter,
@@ -71,12 +72,15 @@ pub(super) enum Up {
 /// What the home of an id tells a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Down {
+    /// To the client with that token, as is `Refused`: several may ask at one node.
     Granted {
         name: Name,
+        token: Arc<str>,
         stamp: u64,
     },
     Refused {
         name: Name,
+        token: Arc<str>,
         why: Refusal,
     },
     /// Somebody else has the id that was granted at `stamp`: the same client elsewhere if `replaced`.
@@ -92,7 +96,10 @@ pub(super) enum Down {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Refusal {
+    /// By a client of another node.
     Taken,
+    /// By another client of the node that asks, as far as the home knows.
+    Yours,
     /// The home keeps no more.
     Full,
 }
@@ -165,11 +172,14 @@ fn sound(message: &Message) -> bool {
     match message {
         Message::Up(Up::Claim { name: claimed, token }) => name(claimed) && is_text(token, MAX_SECRET),
         Message::Up(Up::Hold(held)) => held.iter().all(|held| name(&held.name) && is_text(&held.token, MAX_SECRET)),
-        Message::Up(Up::Release { name: released }) => name(released),
-        Message::Up(Up::Relay { letter: told, .. } | Up::Absent { letter: told }) => letter(told),
-        Message::Down(Down::Granted { name: told, .. } | Down::Refused { name: told, .. } | Down::Lost { name: told, .. }) => {
-            name(told)
+        Message::Up(Up::Release { name: released, token }) => {
+            name(released) && token.as_deref().is_none_or(|token| is_text(token, MAX_SECRET))
         }
+        Message::Up(Up::Relay { letter: told, .. } | Up::Absent { letter: told }) => letter(told),
+        Message::Down(Down::Granted { name: told, token, .. } | Down::Refused { name: told, token, .. }) => {
+            name(told) && is_text(token, MAX_SECRET)
+        }
+        Message::Down(Down::Lost { name: told, .. }) => name(told),
         Message::Down(Down::Deliver { letter: told }) => letter(told),
         Message::List { key, .. } => is_text(key, MAX_SECRET),
         Message::Listed { ids, .. } => ids.iter().all(|id| is_text(id, MAX_ID)),

@@ -14,7 +14,7 @@ use crate::edge::hub::{self, ConnId, Hub, Input, Output, Snapshot};
 use crate::edge::media::{Command, Event};
 use crate::edge::message::{EdgeAddress, ServerFrame};
 use crate::edge::whip;
-use crate::id::{MemberId, ShardId};
+use crate::id::{Identity, MemberId, RoomId, ShardId};
 
 /// Inputs that are taken at once before outputs are carried out.
 const BATCH: usize = 64;
@@ -39,6 +39,11 @@ pub(super) enum Ask {
     /// What a PeerJS client does, or somebody wants to know of them.
     Peers(peerjs::Ask),
     Snapshot(oneshot::Sender<Snapshot>),
+    /// Who of a room may be seen, by identity and name.
+    Present {
+        room: RoomId,
+        reply: oneshot::Sender<Vec<(Identity, String)>>,
+    },
     Remove {
         member: MemberId,
         found: oneshot::Sender<bool>,
@@ -52,9 +57,9 @@ pub(super) enum Ask {
 
 /// The way to one socket.
 #[derive(Debug)]
-pub(super) struct Wire<T = ServerFrame> {
+pub(super) struct Wire {
     /// Closed when nothing more will come.
-    pub(super) frames: mpsc::Sender<T>,
+    pub(super) frames: mpsc::Sender<ServerFrame>,
     /// Told when the queue is full: the socket is too slow.
     pub(super) too_slow: oneshot::Sender<()>,
 }
@@ -250,6 +255,9 @@ impl Task {
             Ask::Snapshot(reply) => {
                 let _ = reply.send(self.hub.snapshot());
             }
+            Ask::Present { room, reply } => {
+                let _ = reply.send(self.hub.present(&room));
+            }
             Ask::Remove { member, found } => {
                 let _ = found.send(self.hub.has_member(member));
                 self.hub.handle(now, Input::Remove { member }, &mut self.out);
@@ -284,11 +292,13 @@ impl Task {
                     }
                     Output::Close { conn } => drop(self.wires.remove(&conn)),
                     Output::Media { shard, command } => self.tell_shard(shard, command).await,
+                    Output::Ended { session } => self.peers.ended(session),
                 }
             }
             for conn in slow {
                 self.hub.handle(now, Input::Closed { conn }, &mut self.out);
             }
+            self.serve_peers(now).await;
         }
     }
 

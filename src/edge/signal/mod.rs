@@ -8,6 +8,7 @@
 
 mod hub_task;
 mod peerjs;
+mod peerjs_members;
 #[cfg(test)]
 mod peerjs_tests;
 mod socket;
@@ -127,6 +128,7 @@ pub fn start(
     // What a semaphore can count bounds the sockets too.
     let most = config.limits.sockets.min(Semaphore::MAX_PERMITS).min(1 << 30);
     let sockets = Arc::new(Semaphore::new(most));
+    let peerjs_sockets = usize::try_from(config.peerjs.connections).unwrap_or(most).min(most);
     let (edges_known, edges) = watch::channel(Arc::from([]));
     let (busy_known, busy) = watch::channel(false);
     let published = Published { edges: edges_known, busy: busy_known };
@@ -143,6 +145,7 @@ pub fn start(
         peerjs: config.peerjs,
         next_conn: AtomicU64::new(0),
         sockets,
+        peerjs_sockets: Arc::new(Semaphore::new(peerjs_sockets)),
         asks,
         edges,
     });
@@ -176,6 +179,8 @@ struct Edge {
     next_conn: AtomicU64,
     /// One permit per open WebSocket.
     sockets: Arc<Semaphore>,
+    /// As many as may be PeerJS clients'.
+    peerjs_sockets: Arc<Semaphore>,
     asks: mpsc::Sender<Ask>,
     edges: watch::Receiver<Arc<[EdgeAddress]>>,
 }
@@ -230,15 +235,9 @@ fn too_many() -> Response {
 async fn ice(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
     let servers = match headers.get(header::AUTHORIZATION) {
         None => edge.ice_servers.for_anybody(),
-        Some(bearer) => {
+        Some(_) => {
             let unix = hub_task::unix_ms() / 1000;
-            let jwt = bearer
-                .to_str()
-                .ok()
-                .and_then(|bearer| bearer.split_once(' '))
-                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-            let jwt = jwt.map(|(_, jwt)| jwt.trim()).unwrap_or_default();
-            match token::verify(&edge.keys, jwt, unix, edge.max_token_ttl) {
+            match token::verify(&edge.keys, bearer(&headers).unwrap_or_default(), unix, edge.max_token_ttl) {
                 Ok(access) => edge.ice_servers.for_user(access.identity.as_str(), unix),
                 Err(error) => {
                     return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], format!("{error}\n"))
@@ -249,6 +248,12 @@ async fn ice(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
     };
     // Credentials are nobody else's.
     ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "ice_servers": servers }))).into_response()
+}
+
+/// The token that a request brings (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, jwt) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| jwt.trim())
 }
 
 /// The edges a client may choose from, this one first. One on its own does not know its URL.

@@ -16,24 +16,26 @@ use futures_util::stream::SplitStream;
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::hub_task::{self, Wire};
-use super::socket::{SILENT, part, told_slow, write};
+use super::hub_task;
+use super::peerjs_members::{members, preflight};
+use super::socket::{SILENT, part, write};
 use super::{Edge, READ_BUFFER, foreign, host, is_loopback, origin_allowed, too_many};
 use crate::cluster::NodeInfo;
 use crate::config::Keys;
 use crate::edge::hub::{self, ConnId};
 use crate::edge::media::{Command, Event};
 use crate::edge::peerjs::message::{self, Kind};
-use crate::edge::peerjs::{self, Broker, Call, Input, MAX_FRAME, Output, Said, Stats, Who};
+use crate::edge::peerjs::{self, Answer, Broker, Call, Input, MAX_FRAME, Output, Said, Stats, Who};
 use crate::edge::token::{self, Claims, MAX_JOIN_TTL};
 use crate::edge::whip::{self, Outcome};
 use crate::id::{RoomId, ShardId};
 
-/// Messages that wait for a slow reader before its socket is closed. More than may wait for one peer to come.
+/// Messages that wait for a slow reader, and their bytes; what is beyond is dropped. More than may wait for one peer to come, as a rule.
 const QUEUE: usize = 512;
+const QUEUE_BYTES: usize = 1 << 20;
 
 /// What the hub's task is asked about PeerJS clients.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub(super) enum Ask {
     Opened {
         conn: ConnId,
         who: Who,
-        wire: Wire<String>,
+        line: Line,
     },
     Input(Input),
     /// Everybody of an app; `None` when too many ask.
@@ -52,6 +54,35 @@ pub(super) enum Ask {
     Stats(oneshot::Sender<Stats>),
 }
 
+/// The way to one socket.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Closed when nothing more will come.
+    messages: mpsc::Sender<Queued>,
+    /// A permit for each byte that may wait.
+    space: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    text: String,
+    _space: OwnedSemaphorePermit,
+}
+
+impl Line {
+    fn new() -> (Self, mpsc::Receiver<Queued>) {
+        let (messages, queue) = mpsc::channel(QUEUE);
+        (Self { messages, space: Arc::new(Semaphore::new(QUEUE_BYTES)) }, queue)
+    }
+
+    /// Puts a text into the queue; whether there was space.
+    fn put(&self, text: String) -> bool {
+        let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let space = Arc::clone(&self.space).try_acquire_many_owned(bytes);
+        space.is_ok_and(|space| self.messages.try_send(Queued { text, _space: space }).is_ok())
+    }
+}
+
 /// `/peerjs/`, as a PeerJS client wants it.
 pub(super) fn routes() -> Router<Arc<Edge>> {
     Router::new()
@@ -60,6 +91,7 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/peerjs/peerjs", get(open))
         .route("/peerjs/{key}/id", get(id))
         .route("/peerjs/{key}/peers", get(peers))
+        .route("/peerjs/{key}/rooms/{room}", get(members).options(preflight))
 }
 
 async fn about(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response {
@@ -101,16 +133,16 @@ async fn peers(State(edge): State<Arc<Edge>>, Path(key): Path<String>, headers: 
     })
 }
 
-fn serves(edge: &Edge, key: &str) -> bool {
+pub(super) fn serves(edge: &Edge, key: &str) -> bool {
     edge.peerjs.keys.iter().any(|known| known.as_str() == key)
 }
 
-fn unserved() -> Response {
+pub(super) fn unserved() -> Response {
     (StatusCode::UNAUTHORIZED, "no app has this key: add it to peerjs.keys\n").into_response()
 }
 
 /// Answers a page that may talk to us, which may be one of another origin.
-fn shared(edge: &Edge, headers: &HeaderMap, answer: impl FnOnce() -> Response) -> Response {
+pub(super) fn shared(edge: &Edge, headers: &HeaderMap, answer: impl FnOnce() -> Response) -> Response {
     if !origin_allowed(headers, &edge.origins) {
         return foreign();
     }
@@ -147,7 +179,9 @@ async fn open(
     if rebound || !origin_allowed(&headers, &edge.origins) {
         return foreign();
     }
-    let Ok(permit) = Arc::clone(&edge.sockets).try_acquire_owned() else {
+    // Strangers may come, so they take a part of the sockets and never all.
+    let permits = (Arc::clone(&edge.peerjs_sockets).try_acquire_owned(), Arc::clone(&edge.sockets).try_acquire_owned());
+    let (Ok(ours), Ok(everybodys)) = permits else {
         return too_many();
     };
     let served = serves(&edge, &asked.key);
@@ -167,7 +201,7 @@ async fn open(
             Some(text) => refuse(socket, text).await,
             None => run(socket, conn, who, asks).await,
         }
-        drop(permit);
+        drop((ours, everybodys));
     })
 }
 
@@ -179,18 +213,16 @@ async fn refuse(socket: WebSocket, text: String) {
 /// Serves a socket until either side ends it.
 async fn run(socket: WebSocket, conn: ConnId, who: Who, asks: mpsc::Sender<hub_task::Ask>) {
     let (mut sink, mut stream) = socket.split();
-    let (frames, mut queue) = mpsc::channel(QUEUE);
-    let (too_slow, slow) = oneshot::channel();
-    let opened = Ask::Opened { conn, who, wire: Wire { frames, too_slow } };
+    let (line, mut queue) = Line::new();
+    let opened = Ask::Opened { conn, who, line };
     if asks.send(hub_task::Ask::Peers(opened)).await.is_err() {
         return;
     }
     tokio::select! {
         () = read(&mut stream, conn, &asks) => {}
-        () = write(&mut sink, &mut queue, |text: &String| Message::Text(text.as_str().into())) => {
+        () = write(&mut sink, &mut queue, |queued: &Queued| Message::Text(queued.text.as_str().into())) => {
             part(&mut sink, &mut stream, None).await;
         }
-        () = told_slow(slow) => {}
     }
     // An error means that the hub's task has ended.
     let _ = asks.send(hub_task::Ask::Peers(Ask::Input(Input::Closed { conn }))).await;
@@ -220,7 +252,7 @@ async fn read(stream: &mut SplitStream<WebSocket>, conn: ConnId, asks: &mpsc::Se
 pub(super) struct Peers {
     broker: Broker,
     clock: (Instant, u64),
-    wires: FxHashMap<ConnId, Wire<String>>,
+    lines: FxHashMap<ConnId, Line>,
     lists: FxHashMap<u64, oneshot::Sender<Option<Vec<String>>>>,
     next_list: u64,
     /// The cascade's shard; `None` for a node on its own.
@@ -238,7 +270,7 @@ impl Peers {
         Self {
             broker: Broker::new(me, now),
             clock: (now, 0),
-            wires: FxHashMap::default(),
+            lines: FxHashMap::default(),
             lists: FxHashMap::default(),
             next_list: 0,
             cascade: config.cascade,
@@ -268,13 +300,13 @@ impl Peers {
 
     pub(super) fn ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Opened { conn, who, wire } => {
-                self.wires.insert(conn, wire);
+            Ask::Opened { conn, who, line } => {
+                self.lines.insert(conn, line);
                 self.give(Input::Opened { conn, who });
             }
             Ask::Input(input) => {
                 if let Input::Closed { conn } = input {
-                    self.wires.remove(&conn);
+                    self.lines.remove(&conn);
                 }
                 self.give(input);
             }
@@ -327,7 +359,7 @@ impl Peers {
     /// Tells a caller what the hub made of its call.
     pub(super) fn answered(&mut self, conn: ConnId, call: Box<Call>, outcome: Result<Outcome, String>) {
         let answer = match outcome {
-            Ok(Outcome::Opened { answer, .. }) => Ok(answer),
+            Ok(Outcome::Opened { session, answer, .. }) => Ok(Answer { session, sdp: answer }),
             Ok(Outcome::Refused(refused)) => Err(refused.text),
             Ok(Outcome::Elsewhere { edge }) => Err(format!("this node takes nobody; {edge} does")),
             Ok(Outcome::Trickled { .. } | Outcome::Restarted { .. } | Outcome::Closed) => Err("nothing was opened".to_owned()),
@@ -336,26 +368,27 @@ impl Peers {
         if let Err(why) = &answer {
             tracing::info!(peer = %call.peer, room = %call.room, %why, "a PeerJS client's call to a room is refused");
         }
-        self.give(Input::Answered { conn, call, answer: answer.ok() });
+        self.give(Input::Answered { conn, call, answer });
     }
 
-    /// Carries out what the broker said; what is for a shard comes back. A socket whose queue is full is given up.
+    /// A session of a room is over, which may have been a client's call.
+    pub(super) fn ended(&mut self, session: String) {
+        self.give(Input::Ended { session });
+    }
+
+    /// Carries out what the broker said; what is for a shard comes back.
     pub(super) fn carry_out(&mut self) -> Vec<(ShardId, Command)> {
         let mut commands = Vec::new();
         while !self.out.is_empty() {
             for output in std::mem::take(&mut self.out) {
                 match output {
-                    Output::Send { conn, text } => {
-                        let Some(wire) = self.wires.get(&conn) else { continue };
-                        if wire.frames.try_send(text).is_err() {
-                            if let Some(wire) = self.wires.remove(&conn) {
-                                // An error means that the socket has just closed by itself.
-                                let _ = wire.too_slow.send(());
-                            }
-                            self.give(Input::Closed { conn });
+                    Output::Send { conn, text, caller } => {
+                        let Some(line) = self.lines.get(&conn) else { continue };
+                        if !line.put(text) {
+                            self.give(Input::Full { caller });
                         }
                     }
-                    Output::Close { conn } => drop(self.wires.remove(&conn)),
+                    Output::Close { conn } => drop(self.lines.remove(&conn)),
                     Output::Call { conn, call } => self.calls.push((conn, call)),
                     Output::Node { to, body } => {
                         let command = Command::Room { to, room: RoomId::new("peerjs"), body };

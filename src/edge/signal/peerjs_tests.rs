@@ -1,15 +1,21 @@
 //! PeerJS over real sockets on loopback: what its client asks for, and who may ask.
 
-use super::tests::{Server, Socket, hear, say, serve};
+use super::tests::{Server, Socket, hear, say, serve, token};
 use super::*;
+use crate::config::AppKey;
 use futures_util::SinkExt;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
+fn config_key() -> Vec<AppKey> {
+    "app".parse().into_iter().collect()
+}
+
 async fn with_app(discovery: bool) -> Server {
-    let key: Vec<_> = "app".parse().into_iter().collect();
-    serve(|config| config.peerjs = Peerjs { discovery: if discovery { key.clone() } else { Vec::new() }, keys: key }).await
+    let key = config_key();
+    let discovery = if discovery { key.clone() } else { Vec::new() };
+    serve(|config| config.peerjs = Peerjs { keys: key, discovery, ..Peerjs::default() }).await
 }
 
 async fn connect(server: &Server, query: &str, origin: &str) -> Result<Socket, u16> {
@@ -89,9 +95,19 @@ async fn who_may_not_use_peerjs_is_told_why() {
         assert_eq!(hear(&mut socket).await["type"], kind, "{query}");
         assert!(hear(&mut socket).await.is_null());
     }
+    // Strangers take a part of all sockets only.
+    let one = serve(|config| config.peerjs = Peerjs { keys: config_key(), connections: 1, ..Peerjs::default() }).await;
+    let first = open(&one, "a", "1").await;
+    assert_eq!(connect(&one, "key=app&id=b&token=1", good).await.err(), Some(503));
+    assert!(one.handle.sockets.available_permits() > 100);
+    drop(first);
+    while one.handle.peerjs().await.expect("it runs").peers > 0 {
+        tokio::task::yield_now().await;
+    }
+    open(&one, "b", "1").await;
     // In development, where rooms are open to everybody, not even by a name that was made to point here.
-    let key: Vec<_> = "app".parse().into_iter().collect();
-    let peerjs = Peerjs { discovery: Vec::new(), keys: key };
+    let key = config_key();
+    let peerjs = Peerjs { keys: key, ..Peerjs::default() };
     let dev = serve(|config| (config.dev_key, config.peerjs) = (Some("key".into()), peerjs)).await;
     let address = format!("ws://{}/peerjs/peerjs?key=app&id=a&token=1", dev.addr);
     for (host, status) in [("x.example", 403), ("localhost", 101)] {
@@ -109,4 +125,79 @@ async fn who_may_not_use_peerjs_is_told_why() {
     let none = serve(|_| {}).await;
     assert!(get(&none, "/peerjs/app/id").await.starts_with("HTTP/1.1 404"));
     assert_eq!(connect(&none, "key=app&id=a&token=1", good).await.err(), Some(404));
+}
+
+#[tokio::test]
+async fn who_may_watch_a_room_is_told_who_is_there() {
+    let server = with_app(false).await;
+    let ask =
+        async |path: &str, more: &str| server.http("GET", path, &format!("x\r\norigin: https://meet.example{more}"), "").await;
+    let with = |room: &str| format!("\r\nauthorization: Bearer {}", token(room, "ben"));
+    let _ada = server.join("ada").await;
+    let told = ask("/peerjs/app/rooms/room", &with("room")).await;
+    assert!(told.contains(r#"[{"id":"room-room ada","identity":"ada","name":"#), "{told}");
+    assert!(told.contains("access-control-allow-origin: https://meet.example"), "{told}");
+    let empty = ask("/peerjs/app/rooms/other", &with("other")).await;
+    assert!(empty.ends_with("\r\n\r\n[]"), "{empty}");
+    for (path, more, status) in [
+        ("/peerjs/app/rooms/room", String::new(), "401"),
+        ("/peerjs/app/rooms/room", "\r\nauthorization: Bearer x".into(), "401"),
+        ("/peerjs/app/rooms/room", with("other"), "403"),
+        ("/peerjs/strange/rooms/room", with("room"), "401"),
+    ] {
+        let answer = ask(path, &more).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && !answer.contains("ada"), "{path}{more}: {answer}");
+    }
+    let foreign =
+        server.http("GET", "/peerjs/app/rooms/room", &format!("x\r\norigin: https://evil.example{}", with("room")), "").await;
+    assert!(foreign.starts_with("HTTP/1.1 403"), "{foreign}");
+    let preflight = server.http("OPTIONS", "/peerjs/app/rooms/room", "x\r\norigin: https://meet.example", "").await;
+    assert!(
+        preflight.starts_with("HTTP/1.1 204") && preflight.contains("access-control-allow-headers: Authorization"),
+        "{preflight}"
+    );
+}
+
+/// A client that reads too slowly, or is made to, loses what is too much; it keeps its socket, and callers hear that they failed.
+#[tokio::test]
+async fn a_flood_costs_its_receiver_messages_and_not_its_socket() {
+    tokio::time::timeout(Duration::from_secs(60), flood()).await.expect("nobody waits forever");
+}
+
+async fn flood() {
+    let server = with_app(false).await;
+    let mut victim = open(&server, "victim", "1").await;
+    let mut caller = open(&server, "caller", "2").await;
+    let large = "x".repeat(2_000);
+    for number in 0.. {
+        assert!(number < 8, "what nobody reads is kept without bound");
+        let mut crowd = open(&server, &format!("crowd{number}"), "3").await;
+        say(&mut victim, r#"{"type":"HEARTBEAT"}"#).await;
+        for _ in 0..1_900 {
+            crowd.feed(text(&format!(r#"{{"type":"CANDIDATE","dst":"victim","payload":"{large}"}}"#))).await.expect("open");
+        }
+        crowd.flush().await.expect("open");
+        say(&mut crowd, r#"{"type":"LEAVE","dst":"caller"}"#).await;
+        assert_eq!(hear(&mut caller).await["type"], "LEAVE", "all of it has come");
+        if server.handle.peerjs().await.expect("it runs").dropped > 0 {
+            break;
+        }
+    }
+    say(&mut caller, &format!(r#"{{"type":"OFFER","dst":"victim","payload":"{large}"}}"#)).await;
+    assert_eq!(hear(&mut caller).await, json!({ "type": "EXPIRE", "src": "victim", "dst": "caller" }));
+    // It reads what there is, and is reached again.
+    for heard in 0.. {
+        if heard % 100 == 0 {
+            say(&mut caller, r#"{"type":"OFFER","dst":"victim","payload":1}"#).await;
+        }
+        match hear(&mut victim).await["type"].as_str() {
+            Some("CANDIDATE") => {}
+            Some("OFFER") => return,
+            other => panic!("{other:?} after {heard}"),
+        }
+    }
+}
+
+fn text(text: &str) -> Message {
+    Message::text(text)
 }

@@ -30,7 +30,7 @@ fn keys() -> Keys {
     [("key".to_owned(), Secret::new("a secret that is long enough to be one"))].into_iter().collect()
 }
 
-fn token(room: &str, identity: &str) -> String {
+pub(super) fn token(room: &str, identity: &str) -> String {
     let claims = Claims::join("key", room, identity, identity, hub_task::unix_ms() / 1000, MAX_JOIN_TTL);
     token::mint(&keys(), &claims).expect("signs")
 }
@@ -85,7 +85,7 @@ impl Server {
         connect_async(self.request(&[("sec-websocket-protocol", SUBPROTOCOL)])).await.expect("connects").0
     }
 
-    async fn join(&self, identity: &str) -> Socket {
+    pub(super) async fn join(&self, identity: &str) -> Socket {
         let mut socket = self.connect().await;
         let hello = json!({ "t": "hello", "token": token("room", identity) });
         say(&mut socket, &hello.to_string()).await;

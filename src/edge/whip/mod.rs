@@ -35,6 +35,8 @@ pub enum Protocol {
     Whep,
     /// A PeerJS client calls the room: by one offer it publishes, and watches whoever speaks.
     Peerjs,
+    /// A PeerJS client calls one of its members, whom it watches for as long as that one is there.
+    PeerjsMember,
 }
 
 impl Protocol {
@@ -43,8 +45,13 @@ impl Protocol {
         match self {
             Self::Whip => "whip",
             Self::Whep => "whep",
-            Self::Peerjs => "peerjs",
+            Self::Peerjs | Self::PeerjsMember => "peerjs",
         }
+    }
+
+    /// Whether its client sends nothing and receives.
+    pub const fn only_watches(self) -> bool {
+        matches!(self, Self::Whep | Self::PeerjsMember)
     }
 }
 

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
@@ -286,7 +286,7 @@ impl Shell {
                         whole.as_slice()
                     }
                 };
-                self.listeners.get(usize::from(listener)).is_some_and(|socket| socket.try_send_to(datagram, addr).is_ok())
+                self.listeners.get(usize::from(listener)).is_some_and(|socket| send_now(socket, datagram, addr))
             }
             Client::Stream { connection, .. } => self.streams.queue(connection, self.server.borrow().holds(client), parts),
         };
@@ -297,7 +297,7 @@ impl Shell {
 
     fn send_to_peer(&self, relay: RelayId, to: SocketAddr, data: &[u8]) {
         let relays = self.relays.borrow();
-        if relays.get(&relay).is_none_or(|relay| relay.socket.try_send_to(data, to).is_err()) {
+        if !relays.get(&relay).is_some_and(|relay| send_now(&relay.socket, data, to)) {
             self.counted.borrow_mut().dropped.unsent += 1;
         }
     }
@@ -312,6 +312,12 @@ impl Shell {
         stats.refused.handshakes += counted.refused.handshakes;
         stats
     }
+}
+
+/// Hands a datagram to the kernel; whether it had space. The runtime's own way believes a socket full that it has not looked at yet, and
+/// the first packets of each relayed address were lost.
+fn send_now(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) -> bool {
+    SockRef::from(socket).send_to(datagram, &to.into()).is_ok()
 }
 
 /// Waits until there is something to read; false when the socket is of no use any more.

@@ -167,6 +167,17 @@ pub(super) enum Errand {
     Call { from: MemberId, to: MemberId, said: Said },
 }
 
+impl Errand {
+    /// Who sends it.
+    pub(super) fn issuer(&self) -> MemberId {
+        match self {
+            Self::Whisper(line) => line.from,
+            Self::Admin { by, .. } => *by,
+            Self::Call { from, .. } => *from,
+        }
+    }
+}
+
 /// As bytes; `None` for what is too large to be sent.
 pub(super) fn encode(message: &Message) -> Option<Bytes> {
     let body = postcard::to_extend(message, vec![VERSION]).ok()?;

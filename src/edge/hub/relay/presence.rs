@@ -143,6 +143,7 @@ impl Hub {
                         self.tell_room(id, None, ServerMessage::PeerLeft { pid: card.id, reason });
                     }
                     self.withdraw(id, card.id, &self.shown_tracks(id, card.id), false);
+                    self.left_watchers(id, &card.identity);
                 }
             }
         }

@@ -33,8 +33,16 @@ const SAY_AGAIN: Duration = Duration::from_millis(1_500);
 /// How often it is said before it is given up.
 const SAY_MOST: u32 = 40;
 
-/// Lines and errands of a room that wait to be confirmed; members are refused more.
+/// Lines of a room that wait to be confirmed; members are refused more.
 pub(super) const UNCONFIRMED: usize = 64;
+
+/// Errands of a room that wait to be confirmed, and those of one member: a call begins with some dozens at once, and whoever says
+/// more must not keep the others from being heard.
+pub(super) const UNCONFIRMED_ERRANDS: usize = 256;
+pub(super) const UNCONFIRMED_OF_ONE: usize = 64;
+
+/// Errands that were run are known, so that none is run twice: more than come in the time that one is repeated for.
+const RAN: usize = 4_096;
 
 /// What a node knows and does of a room beyond itself.
 #[derive(Debug)]
@@ -58,7 +66,9 @@ pub(in crate::edge::hub) struct Span {
     /// The other nodes with members of the room.
     pub(super) others: BTreeMap<NodeId, Other>,
     /// Lines that were shown.
-    pub(super) shown: Seen,
+    pub(in crate::edge::hub) shown: Seen,
+    /// Errands that were run.
+    pub(super) ran: Seen,
     /// Lines of our members that the home has not put in its order.
     pub(super) lines: VecDeque<Unconfirmed<Arc<Chat>>>,
     pub(super) errands: VecDeque<Unconfirmed<(u64, NodeId, Errand)>>,
@@ -113,6 +123,7 @@ impl Span {
             lacks: false,
             others: BTreeMap::new(),
             shown: Seen::new(limits.chat_kept * SEEN_PER_LINE),
+            ran: Seen::new(RAN),
             lines: VecDeque::new(),
             errands: VecDeque::new(),
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rand::RngExt;
 
 use super::message::{Errand, Lines, Message, Passing, Up};
-use super::span::{UNCONFIRMED, Unconfirmed, due};
+use super::span::{UNCONFIRMED, UNCONFIRMED_ERRANDS, UNCONFIRMED_OF_ONE, Unconfirmed, due};
 use crate::edge::hub::call::Said;
 use crate::edge::hub::room::Room;
 use crate::edge::hub::{Hub, Refusal};
@@ -154,7 +154,8 @@ impl Hub {
     fn send_errand(&mut self, id: &RoomId, node: &NodeId, errand: Errand) -> Result<(), Refusal> {
         let number = self.rng.random();
         let Some(span) = self.rooms.get_mut(id).and_then(|room| room.span.as_mut()) else { return Ok(()) };
-        if span.errands.len() >= UNCONFIRMED {
+        let own = span.errands.iter().filter(|waiting| waiting.what.2.issuer() == errand.issuer()).count();
+        if own >= UNCONFIRMED_OF_ONE || span.errands.len() >= UNCONFIRMED_ERRANDS {
             return Err(Refusal::new(ErrorCode::TooMany, "too many messages wait for that member's server"));
         }
         span.errands.push_back(Unconfirmed::new((number, node.clone(), errand.clone()), self.now));
@@ -169,13 +170,8 @@ impl Hub {
             // Nobody is here any more.
             return self.send_all(std::slice::from_ref(from), room, Message::Done { id });
         };
-        let issuer = match &errand {
-            Errand::Whisper(line) => line.from,
-            Errand::Admin { by, .. } => *by,
-            Errand::Call { from, .. } => *from,
-        };
         // Not heard of yet: it is repeated.
-        let Some((_, card)) = span.find(issuer).filter(|(node, _)| *node == from) else { return };
+        let Some((_, card)) = span.find(errand.issuer()).filter(|(node, _)| *node == from) else { return };
         let admin = card.admin;
         match errand {
             Errand::Whisper(line) => {
@@ -199,7 +195,7 @@ impl Hub {
 
     /// Whether an errand was not run before.
     fn is_first(&mut self, room: &RoomId, id: u64) -> bool {
-        let insert = |room: &mut Room| room.span.as_mut().is_some_and(|span| span.shown.insert(&format!("errand {id}")));
+        let insert = |room: &mut Room| room.span.as_mut().is_some_and(|span| span.ran.insert(&id.to_string()));
         self.rooms.get_mut(room).is_some_and(insert)
     }
 

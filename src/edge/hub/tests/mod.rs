@@ -36,6 +36,8 @@ struct World {
     heard: BTreeMap<ConnId, Vec<ServerFrame>>,
     last_seq: BTreeMap<ConnId, u32>,
     commands: Vec<(ShardId, Command)>,
+    /// Sessions without a socket that are over.
+    ended: Vec<String>,
     /// Those of [`nodes::Net`] that are no messages to other nodes.
     kept: Vec<(ShardId, Command)>,
 }
@@ -112,6 +114,7 @@ impl World {
             heard: BTreeMap::new(),
             last_seq: BTreeMap::new(),
             commands: Vec::new(),
+            ended: Vec::new(),
             kept: Vec::new(),
         }
     }
@@ -136,6 +139,7 @@ impl World {
                 }
                 Output::Close { conn } => assert!(self.live.remove(&conn), "closed twice"),
                 Output::Media { shard, command } => self.commands.push((shard, command)),
+                Output::Ended { session } => self.ended.push(session),
             }
         }
     }

@@ -198,6 +198,34 @@ fn a_call_crosses_nodes_once_whatever_is_lost() {
 }
 
 #[test]
+fn who_says_too_much_about_calls_keeps_nobody_else_from_being_heard() {
+    let mut net = Net::new(2);
+    let room = net.room_at(0);
+    let [ada, bob] = ["ada", "bob"].map(|name| net.join(0, &room, name).expect("welcome"));
+    let eve = net.join(1, &room, "eve").expect("welcome");
+    net.pass(500);
+    let chat = ClientMessage::Chat { cid: "1".into(), to: None, text: "remember this".into() };
+    net.on(0, |world| world.ask(&bob, chat)).expect("granted");
+    net.pass(500);
+    let line = only!(net.worlds[1].hear(eve.conn), ServerMessage::Chat(chat) => chat.id).remove(0);
+
+    // Nothing is confirmed at once, so what ada says waits; bob is heard nevertheless.
+    let said = (0..100).filter(|n| net.on(0, |world| world.ask(&ada, candidate(eve.pid, format!("c{n}")))).is_ok()).count();
+    assert_eq!(said, 64);
+    net.on(0, |world| world.ask(&bob, ring(eve.pid))).expect("bob said nothing yet");
+    net.pass(5_000);
+    assert!(about_calls(net.worlds[1].hear(eve.conn)).contains(&format!("{} rings", bob.pid)));
+
+    for n in 0..2_000 {
+        net.on(0, |world| world.ask(&ada, candidate(eve.pid, format!("d{n}")))).expect("no faster than allowed");
+        net.pass(50);
+    }
+    let room = RoomId::new(room.as_str());
+    let span = net.worlds[1].hub.rooms[&room].span.as_ref().expect("several nodes");
+    assert!(span.shown.contains(&line), "what was said about calls is not kept in the place of lines of chat");
+}
+
+#[test]
 fn another_nodes_hidden_member_cannot_be_called() {
     let mut net = Net::new(2);
     let room = net.room_at(0);

@@ -572,7 +572,7 @@ fn a_peerjs_call_publishes_and_is_shown_who_speaks() {
     assert!(voice.is_some() && picture.is_some());
     // By another call she watches one member and sends nothing.
     let query = Query { member: Some(Identity::new("eva")), region: None };
-    let watch = world.open_http(Whep, &claims("room", "ada"), offer, query);
+    let watch = world.open_http(Protocol::PeerjsMember, &claims("room", "ada"), offer, query);
     assert_eq!(watch.answer.matches("a=sendonly").count(), 2, "{}", watch.answer);
     world.pass(100);
     assert_eq!(world.seen(&watch), [eva_voice, eva_picture]);
@@ -586,4 +586,37 @@ fn a_peerjs_call_publishes_and_is_shown_who_speaks() {
         assert_eq!(status(world.post(Protocol::Peerjs, &signed(&refused), offer, Query::default())), expected, "{grant}");
     }
     assert_eq!(status(world.post(Protocol::Peerjs, "x", offer, Query::default())), 401);
+}
+
+#[test]
+fn a_peerjs_call_to_one_member_lasts_as_long_as_that_one_is_there() {
+    let mut net = Net::new(2);
+    net.tell_views();
+    net.pass(100);
+    let eva = net.on(0, |world| world.publish_http("eva"));
+    let call = |world: &mut World, identity: &str| {
+        let query = Query { member: Some(Identity::new(identity)), region: None };
+        world.open_http(Protocol::PeerjsMember, &claims("room", "ben"), &watching(1, 1), query)
+    };
+    // At her node and at another.
+    let watches = [0, 1].map(|node| net.on(node, |world| call(world, "eva")));
+    let nobody = net.on(1, |world| call(world, "nobody"));
+    net.pass(4_000);
+    assert_eq!(net.worlds[1].ended, Vec::<String>::new(), "who is called may come yet");
+    net.pass(2_000);
+    assert_eq!(net.worlds[1].ended, std::slice::from_ref(&nobody.session));
+    // She comes again, as after a reload.
+    net.on(0, |world| world.delete(&eva));
+    net.pass(3_000);
+    let eva = net.on(0, |world| world.publish_http("eva"));
+    net.pass(20_000);
+    assert_eq!(net.worlds[1].seen(&watches[1]), net.worlds[0].tracks_of("eva"));
+    net.on(0, |world| world.delete(&eva));
+    net.pass(7_000);
+    assert_eq!(net.worlds[0].ended[2..], [watches[0].session.clone()], "after both of hers");
+    assert_eq!(net.worlds[1].ended[1..], [watches[1].session.clone()]);
+    // A viewer by WHEP waits for as long as it likes.
+    let patient = net.on(1, |world| world.watch("tv", Some("eva"), 1, 1));
+    net.pass(60_000);
+    assert!(net.worlds[1].hub.sessions.contains_key(&patient.session));
 }

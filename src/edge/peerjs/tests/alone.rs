@@ -164,22 +164,72 @@ fn who_calls_a_room_is_answered_by_it_and_nobody_else_has_its_id() {
     assert_eq!((call.token.as_deref(), call.offer.as_str(), &call.member), (Some("t"), "v=0", &None));
     let member = one.member.as_ref().map(crate::id::Identity::as_str);
     assert_eq!((one.room.as_str(), member, one.token.as_deref(), one.name.as_str()), ("x-y", Some("ben of y"), None, "a"));
-    net.give(0, Input::Answered { conn, call, answer: Some("v=1".into()) });
+    net.give(0, Input::Answered { conn, call, answer: Ok(Answer { session: "s1".into(), sdp: "v=1".into() }) });
     let payload = json!({ "type": "media", "connectionId": "mc_1", "sdp": { "type": "answer", "sdp": "v=1" } });
     assert_eq!(net.told[&a], [json!({ "type": "ANSWER", "src": "room-x", "dst": "a", "payload": payload })]);
     net.heard(a);
-    net.give(0, Input::Answered { conn, call: one, answer: None });
-    assert_eq!(net.told[&a][0], json!({ "type": "EXPIRE", "src": "room-x-y ben of y", "dst": "a" }));
+    net.give(0, Input::Answered { conn, call: one, answer: Err("it is full".into()) });
+    let why = json!({ "type": "EXPIRE", "src": "room-x-y ben of y: it is full", "dst": "a" });
+    assert_eq!(net.told[&a], [why, json!({ "type": "LEAVE", "src": "room-x-y ben of y", "dst": "a" })]);
     assert_eq!(net.heard(a), ["EXPIRE", "LEAVE"]);
     for payload in
         [json!(null), json!({ "type": "data", "connectionId": "x", "sdp": { "sdp": "" } }), json!({ "type": "media" })]
     {
-        net.say(0, a, "OFFER", "room-x", payload);
+        net.say(0, a, "OFFER", "room-z", payload);
         assert_eq!(net.heard(a), ["EXPIRE", "LEAVE"]);
     }
     // Each call costs the node a transport.
     for _ in 0..20 {
-        net.say(0, a, "OFFER", "room-x", offer(json!(null)));
+        net.say(0, a, "OFFER", "room-z", offer(json!(null)));
     }
-    assert_eq!((net.calls.len(), net.heard(a).len()), (5, 15));
+    assert_eq!((net.calls.len(), net.heard(a).len()), (5, 30));
+}
+
+/// A LEAVE ends all connections of a client with an id, so one that is over must not end another.
+#[test]
+fn a_call_to_a_room_ends_with_its_session_and_no_other_does() {
+    let mut net = Net::new(1, 1);
+    let a = net.open(0, "a", "1");
+    let offer = json!({ "type": "media", "connectionId": "mc_1", "sdp": { "sdp": "v=0" } });
+    let call = |net: &mut Net, answer: Result<&str, &str>| {
+        net.say(0, a, "OFFER", "room-x", offer.clone());
+        let (conn, call) = net.calls.remove(0);
+        let answer = answer.map(|session| Answer { session: session.into(), sdp: "v=1".into() }).map_err(str::to_owned);
+        net.give(0, Input::Answered { conn, call, answer });
+        let heard = net.heard(conn);
+        heard.last().cloned().unwrap_or_default()
+    };
+    assert_eq!(call(&mut net, Ok("one")), "ANSWER");
+    assert_eq!(call(&mut net, Err("the token has expired")), "EXPIRE", "and the first goes on");
+    assert_eq!(call(&mut net, Ok("two")), "ANSWER");
+    net.give(0, Input::Ended { session: "one".into() });
+    net.give(0, Input::Ended { session: "of WHIP".into() });
+    assert_eq!(net.heard(a), Vec::<String>::new());
+    // The same client by another socket still hears of it.
+    let again = net.open(0, "a", "1");
+    net.give(0, Input::Ended { session: "two".into() });
+    assert_eq!(net.told[&again][1], json!({ "type": "LEAVE", "src": "room-x", "dst": "a" }));
+}
+
+/// Each list asks all nodes, and any page may ask.
+#[test]
+fn however_many_ask_for_a_list_the_other_nodes_are_asked_once_a_second() {
+    let mut net = Net::new(2, 1);
+    let list = |net: &mut Net, number| net.give(0, Input::List { number, key: "peerjs".into() });
+    net.open(1, "there", "1");
+    let before = net.sent;
+    for number in 0..1_000 {
+        if number == 500 {
+            net.open(0, "here", "1");
+        }
+        list(&mut net, number);
+        net.pass(2);
+    }
+    net.pass(300);
+    assert!(net.sent - before < 20, "{} messages in 2.3 s", net.sent - before);
+    assert_eq!(net.listed.len(), 1_000);
+    assert!(net.listed.values().all(|ids| ids.as_ref().is_some_and(|ids| ids.contains(&"there".to_owned()))));
+    assert_eq!(net.listed[&500], Some(vec!["here".into(), "there".into()]), "who is here is there at once");
+    net.pass(2_000);
+    assert!(net.brokers[0].listings.is_empty());
 }

@@ -1,6 +1,7 @@
 //! Several nodes: ids are unique over all of them and messages find their way, whatever dies, is lost or is cut.
 
 use super::*;
+use crate::edge::peerjs::wire::Letter;
 
 #[test]
 fn peers_of_different_nodes_call_each_other_by_way_of_any_home() {
@@ -53,6 +54,116 @@ fn of_two_who_want_an_id_at_once_one_gets_it() {
         assert_eq!(heard.iter().filter(|heard| heard[..] == ["OPEN"]).count(), 1, "{heard:?}");
         assert_eq!(heard.iter().filter(|heard| heard[..] == ["ID-TAKEN", "CLOSED"]).count(), 3, "{heard:?}");
     }
+}
+
+/// Whoever asks for an id meanwhile, at the same node or another, who has it comes back to it.
+#[test]
+fn strangers_who_ask_for_an_id_do_not_keep_its_client_from_coming_back() {
+    for home in 0..3 {
+        for stays in [true, false] {
+            let mut net = Net::new(3, 1);
+            let id = net.id_at(home);
+            let first = net.open(0, &id, "mine");
+            let stranger = net.open_as(1, who(&id, "another's"));
+            if !stays {
+                net.give(1, Input::Closed { conn: stranger });
+            }
+            let back = net.open_as(1, who(&id, "mine"));
+            net.pass(300);
+            assert_eq!(net.heard(back), ["OPEN"], "home {home}, the stranger stays: {stays}");
+            assert_eq!(net.heard(first), ["OPEN", "CLOSED"]);
+            let caller = net.open(2, "caller", "3");
+            net.say(2, caller, "OFFER", &id, json!(1));
+            net.pass(300);
+            assert_eq!(net.heard(back), ["OFFER"]);
+            let next = net.open(2, &id, "another's");
+            assert_eq!(net.heard(next), ["ID-TAKEN", "CLOSED"]);
+        }
+    }
+}
+
+#[test]
+fn of_two_at_one_node_who_want_an_id_at_once_one_gets_it() {
+    for home in 0..3 {
+        let mut net = Net::new(3, 1);
+        let id = net.id_at(home);
+        let (a, b) = (net.open_as(0, who(&id, "1")), net.open_as(0, who(&id, "2")));
+        net.pass(1_000);
+        assert_eq!(
+            (net.heard(a), net.heard(b)),
+            (vec!["OPEN".into()], vec!["ID-TAKEN".into(), "CLOSED".into()]),
+            "home {home}"
+        );
+        net.give(0, Input::Closed { conn: a });
+        net.pass(300);
+        let next = net.open(1, &id, "3");
+        assert_eq!(net.heard(next), ["OPEN"], "home {home}");
+    }
+}
+
+#[test]
+fn what_was_granted_to_one_that_has_gone_is_not_taken_for_the_next_ones() {
+    for token in ["1", "2"] {
+        for home in 0..3 {
+            let mut net = Net::new(3, 1);
+            let id = net.id_at(home);
+            let gone = net.open_as(0, who(&id, "1"));
+            net.give(0, Input::Closed { conn: gone });
+            net.pass(2);
+            let next = net.open(0, &id, token);
+            let moved = net.open(1, &id, token);
+            assert_eq!(net.heard(next), ["OPEN", "CLOSED"], "home {home}: the old socket is closed at once");
+            assert_eq!(net.heard(moved), ["OPEN"]);
+        }
+    }
+}
+
+#[test]
+fn an_id_whose_end_was_not_heard_of_is_free_again_at_its_node() {
+    let mut net = Net::new(3, 1);
+    let id = net.id_at(2);
+    let a = net.open(0, &id, "1");
+    net.loss = 1_000;
+    net.give(0, Input::Closed { conn: a });
+    net.loss = 0;
+    // The home takes the first for a stranger; by that the node sees what the home does not know.
+    let next = net.open(0, &id, "2");
+    net.pass(600);
+    assert_eq!(net.heard(next), ["OPEN"]);
+}
+
+#[test]
+fn a_message_that_finds_nobody_at_a_home_that_was_is_sent_on() {
+    let mut net = Net::new(3, 1);
+    let id = net.id_at(2);
+    let a = net.open(0, &id, "1");
+    let letter = Letter {
+        kind: message::Kind::Offer,
+        key: "peerjs".into(),
+        src: "b".into(),
+        dst: id.as_str().into(),
+        payload: Some("1".into()),
+        from: name(1),
+    };
+    let body = wire::encode(&Message::Up(Up::Absent { letter })).expect("small");
+    net.give(1, Input::Node { from: name(0), body });
+    net.pass(300);
+    assert_eq!(net.heard(a), ["OPEN", "OFFER"]);
+}
+
+#[test]
+fn a_node_whose_clock_says_anything_breaks_nobody() {
+    let mut net = Net::new(3, 1);
+    let id = net.id_at(2);
+    let held = |token: &str, stamp| wire::Held {
+        name: Name { key: "peerjs".into(), id: id.as_str().into() },
+        token: token.into(),
+        stamp,
+    };
+    let body = wire::encode(&Message::Up(Up::Hold(vec![held("1", u64::MAX)]))).expect("small");
+    net.give(2, Input::Node { from: name(0), body });
+    let moved = net.open(1, &id, "1");
+    assert_eq!(net.heard(moved), ["OPEN"]);
 }
 
 #[test]
@@ -185,6 +296,7 @@ fn nobody_waits_forever_for_a_home_that_never_answers() {
     net.give(0, Input::List { number: 1, key: "peerjs".into() });
     net.pass(1_100);
     assert_eq!(net.listed[&1], Some(vec![]), "a node that does not answer is left out");
+    net.pass(1_100);
     assert_eq!(net.brokers[0].deadline(), None);
 }
 
@@ -192,7 +304,8 @@ fn nobody_waits_forever_for_a_home_that_never_answers() {
 fn what_strangers_and_bugs_send_changes_nothing() {
     let mut net = Net::new(2, 1);
     let a = net.open(0, "a", "1");
-    let body = wire::encode(&Message::Up(Up::Release { name: Name { key: "peerjs".into(), id: "a".into() } })).expect("small");
+    let release = Up::Release { name: Name { key: "peerjs".into(), id: "a".into() }, token: None };
+    let body = wire::encode(&Message::Up(release)).expect("small");
     net.give(0, Input::Node { from: NodeId::new("stranger"), body: body.clone() });
     // A node can't let go of what another has.
     net.give(0, Input::Node { from: name(1), body });
