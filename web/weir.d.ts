@@ -252,6 +252,7 @@ export interface RoomEvents {
   /** The connection of the media, as the browser names it. */
   mediastate: { state: RTCPeerConnectionState };
   memberjoined: { member: Member };
+  /** Somebody who comes back as a newer session of theirs (`replaced`) leaves as that one joins, or after a second. */
   memberleft: { member: Member; reason: LeaveReason };
   memberupdated: { member: Member };
   trackadded: { track: RemoteTrack; member: Member };

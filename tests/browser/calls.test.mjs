@@ -4,36 +4,23 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Caller } from "./support/caller.mjs";
+import { Callers } from "./support/callers.mjs";
 import { faults } from "./support/person.mjs";
 import { startServer } from "./support/server.mjs";
 
 describe("a call from browser to browser", { timeout: 600_000 }, () => {
-  let server;
-  /** @type {{ region: string, url: string }[]} */ let regions;
+  const callers = new Callers();
   /** @type {Caller} */ let ada;
   /** @type {Caller} */ let ben;
-  /** @type {Caller[]} */ let people = [];
   let rooms = 0;
 
   before(async () => {
-    server = await startServer("calls", { regions: true });
-    const dev = await (await fetch(`${server.dashboard}/v1/admin/dev`)).json();
-    regions = dev.regions;
-    ada = await person("Ada", 0);
-    ben = await person("Ben", 1);
+    await callers.start("calls");
+    ada = await callers.person("Ada", 0);
+    ben = await callers.person("Ben", 1);
   });
 
-  after(async () => {
-    await Promise.all(people.map((person) => person.close()));
-    await server?.stop();
-  });
-
-  /** @param {string} name @param {number} region */
-  async function person(name, region) {
-    const one = new Caller(name, { url: regions[region].url });
-    people.push(one);
-    return one.open();
-  }
+  after(() => callers.close());
 
   /** Both are in a room nobody was in before. @param {{ [option: string]: unknown }} [options] */
   async function meet(options) {
@@ -77,12 +64,12 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
 
   test("who is in a call is busy, and who takes none says so", async () => {
     await connected();
-    const cleo = await person("Cleo", 1);
+    const cleo = await callers.person("Cleo", 1);
     await cleo.meet(`meet-${rooms}`);
     await cleo.rings("Ada", { audio: false, video: false });
     await cleo.call("ended", "busy");
     await ada.watches("Ben");
-    const dave = await person("Dave", 0);
+    const dave = await callers.person("Dave", 0);
     await dave.join(`meet-${rooms}`);
     await cleo.rings("Dave", { audio: false, video: false });
     await cleo.call("ended", "unavailable");
@@ -233,7 +220,7 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
 
   test("a third is added, and all three see each other", async (context) => {
     await connected();
-    const cleo = await person("Cleo", 2);
+    const cleo = await callers.person("Cleo", 2);
     await cleo.meet(`meet-${rooms}`);
     await cleo.answers("accept");
     await Promise.all([ada.watches("Ben", 30), ben.watches("Ada", 30)]);
@@ -255,7 +242,7 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
 
   test("who was added and declines changes nothing", async () => {
     await connected();
-    const cleo = await person("Cleo", 2);
+    const cleo = await callers.person("Cleo", 2);
     await cleo.meet(`meet-${rooms}`);
     await cleo.answers("decline");
     await ada.until("Cleo", () => globalThis.weirRoom.members.size === 2);

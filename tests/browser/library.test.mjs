@@ -2,12 +2,16 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, mock, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { grid, pageSize } from "../../web/app/layout.js";
 import { paged } from "../../web/app/tiles.js";
 import { initials } from "../../web/app/avatar.js";
 import { ladder, layers, scalable, sendEncodings, withOpusDtx } from "../../web/lib/encodings.js";
 import { Edges, socketUrl } from "../../web/lib/edges.js";
 import { FILE_MOST, Files } from "../../web/lib/files.js";
+import { LocalMember } from "../../web/lib/members.js";
+import { Roster } from "../../web/lib/roster.js";
 import { Signal } from "../../web/lib/signal.js";
 import { betterThroughRoom, wayOf } from "../../web/lib/way.js";
 
@@ -398,6 +402,61 @@ describe("the socket of a session", () => {
   });
 });
 
+describe("who is in the room", () => {
+  const camera = { id: "t1", kind: "video", source: "camera", name: "", muted: false, layers: [], path: [] };
+  const ben = (pid, tracks = [camera]) => ({ pid, identity: "ben", name: "Ben", attrs: {}, node: "e1", region: "eu", hand: false, away: false, tracks });
+  let roster, told;
+
+  beforeEach(() => {
+    mock.timers.enable({ apis: ["setTimeout"] });
+    told = [];
+    roster = new Roster(new LocalMember(), {
+      mediaOf: () => null,
+      show: (id, media, hold) => told.push(`${media ? "shows" : hold ? "holds" : "clears"} ${id}`),
+      tell: (type, { member }) => /^member(joined|left)$/.test(type) && told.push(`${type} ${member.pid}`),
+      changed: () => {},
+    });
+    roster.joined(ben("m1"));
+    roster.bind(roster.find("t1").track, /** @type {any} */ ({}));
+    told.length = 0;
+  });
+  afterEach(() => {
+    roster.close();
+    mock.timers.reset();
+  });
+
+  test("whoever is replaced stays until the newer session is told of, and then is one person at every moment", () => {
+    roster.left("m1", "replaced");
+    assert.deepEqual([...roster.members.keys()], ["m1"]);
+    // The server takes the slot away meanwhile.
+    roster.bind(roster.find("t1").track, null);
+    mock.timers.tick(500);
+    roster.joined(ben("m2", []));
+    assert.deepEqual([...roster.members.keys()], ["m2"]);
+    assert.deepEqual(told, ["holds t1", "memberleft m1", "memberjoined m2"]);
+    mock.timers.tick(60_000);
+    assert.equal(roster.members.size, 1);
+  });
+
+  test("whoever is replaced and does not come is gone after a second", () => {
+    roster.left("m1", "replaced");
+    roster.left("m1", "replaced");
+    mock.timers.tick(1_000);
+    assert.deepEqual([told.at(-1), roster.members.size], ["memberleft m1", 0]);
+  });
+
+  test("whoever leaves is gone at once, also when they were replaced before", () => {
+    roster.left("m1", "replaced");
+    roster.left("m1", "left");
+    assert.deepEqual([told.at(-1), roster.members.size], ["memberleft m1", 0]);
+  });
+
+  test("a camera that is turned off leaves no picture of somebody who stays", () => {
+    roster.bind(roster.find("t1").track, null);
+    assert.deepEqual(told, ["clears t1"]);
+  });
+});
+
 describe("how tracks are encoded", () => {
   test("a large camera has three layers, a small one fewer, smallest first", () => {
     for (const [width, height, rids] of [[1280, 720, "qhf"], [960, 540, "qhf"], [640, 360, "qh"], [720, 1280, "qhf"], [320, 180, "q"]]) {
@@ -573,5 +632,42 @@ describe("files of a call", () => {
     for (let id = 10; id < 100; id += 1) say({ t: "offer", id, name: "n", size: 1 });
     assert.equal(offered.length, 1 + 16);
     assert.equal(there.sent.length, 0);
+  });
+
+  test("names and kinds that are no text harm nothing", () => {
+    const { here } = ends();
+    const offered = [];
+    new Files(here, { ...quiet, offered: (transfer) => offered.push(transfer) });
+    const say = (text) => here.onmessage({ data: text });
+    say('{"t":"offer","id":1,"name":{"toString":1,"valueOf":1},"size":1,"type":{"toString":1}}');
+    say('{"t":"stop","id":{"valueOf":1,"toString":1}}');
+    say(JSON.stringify({ t: "offer", id: 2, name: "a\u2028b\u2029\r\nc\\..\\d", size: 1 }));
+    assert.deepEqual(offered.map(({ name }) => name), ["file", "abc..d"]);
+  });
+
+  test("what comes in chunks of a byte takes no more memory than the file", async () => {
+    setFlagsFromString("--expose-gc");
+    const held = () => {
+      runInNewContext("gc")();
+      const { heapUsed, arrayBuffers } = process.memoryUsage();
+      return heapUsed + arrayBuffers;
+    };
+    const { here } = ends();
+    const offered = [];
+    new Files(here, { ...quiet, offered: (transfer) => offered.push(transfer) });
+    const size = 200_000;
+    here.onmessage({ data: JSON.stringify({ t: "offer", id: 1, name: "slow", size }) });
+    offered[0].accept();
+    const before = held();
+    const chunk = (...bytes) => here.onmessage({ data: Uint8Array.of(0, 0, 0, 1, ...bytes).buffer });
+    for (let at = 0; at < size - 1; at += 1) {
+      chunk(at % 251);
+      chunk();
+    }
+    const more = held() - before;
+    assert.ok(more < 2_000_000, `${more} bytes are held`);
+    chunk((size - 1) % 251);
+    assert.equal(await offered[0].finished, "done");
+    assert.ok(new Uint8Array(await offered[0].blob.arrayBuffer()).every((byte, at) => byte === at % 251));
   });
 });

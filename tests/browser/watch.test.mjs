@@ -74,9 +74,11 @@ describe("watching", { timeout: 240_000 }, () => {
     const admin = new URL(server.dashboard).origin;
     const { edges: known } = await (await fetch(`${edges[2]}/v1/edges`)).json();
     const { id } = known[0];
+    const died = Date.now();
     const answer = await fetch(`${admin}/v1/admin/dev/node`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ node: id, action: "kill" }) });
     assert.ok(answer.ok, `${answer.status} ${await answer.text()}`);
     await tv.until("a session elsewhere", (gone) => globalThis.weirViewer.state === "connected" && !performance.getEntriesByType("resource").findLast(({ name }) => name.includes("/whep/")).name.startsWith(gone), edges[2]);
+    console.log(`# at another server after ${Date.now() - died} ms`);
     const before = await frames(tv);
     await tv.until("frames again", (before) => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames > before + 20, before);
     await live(tv);

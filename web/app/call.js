@@ -3,7 +3,7 @@
 import { ChatPanel } from "./chat.js";
 import { Help, Settings } from "./dialogs.js";
 import { kbps } from "./format.js";
-import { html, useEffect, useMemo, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
 import { useKeys } from "./keys.js";
 import { PeoplePanel } from "./people.js";
@@ -156,7 +156,7 @@ export function Call({ room, onClosed }) {
 
   // Focus must not fall off the page when the panel that holds it goes: back to the button that opened it.
   const opened = useRef(/** @type {"chat" | "people" | null} */ (null));
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (panel === null && opened.current && document.activeElement === document.body) {
       for (const id of [opened.current, `${opened.current}-narrow`, "more"]) {
         const button = /** @type {HTMLElement | null} */ (document.querySelector(`[data-testid="${id}"]`));

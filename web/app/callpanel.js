@@ -4,7 +4,7 @@ import { WeirError } from "../weir.js";
 import { linked } from "./chat.js";
 import { Compose } from "./compose.js";
 import { bytes, clock } from "./format.js";
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { html, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
 
 /** @param {{ call: import("../weir.js").Call, onClose: () => void }} props */
@@ -14,7 +14,8 @@ export function CallPanel({ call, onClose }) {
   const log = useRef(/** @type {HTMLElement | null} */ (null));
   const field = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
   const chooser = useRef(/** @type {HTMLInputElement | null} */ (null));
-  useEffect(() => field.current?.focus(), []);
+  // Before the next key, which would be a shortcut elsewhere.
+  useLayoutEffect(() => field.current?.focus(), []);
   useLayoutEffect(() => {
     if (log.current) log.current.scrollTop = log.current.scrollHeight;
   }, [call.chat.length, call.files.length]);

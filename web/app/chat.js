@@ -36,7 +36,8 @@ export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
   const { local, members } = room;
   const recipient = to !== null && members.has(to) ? to : null;
 
-  useEffect(() => field.current?.focus(), []);
+  // Before the next key, which would be a shortcut elsewhere.
+  useLayoutEffect(() => field.current?.focus(), []);
   useEffect(() => {
     if (to !== null) field.current?.focus();
   }, [to]);

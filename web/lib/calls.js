@@ -41,6 +41,7 @@ export class Calls extends EventTarget {
     super();
     this.#host = host;
     host.room.on("memberjoined", ({ member }) => this.current?.memberJoined(/** @type {Member} */ (member)));
+    host.room.on("memberupdated", ({ member }) => this.current?.memberUpdated(/** @type {Member} */ (member)));
     host.room.on("memberleft", ({ member, reason }) => this.current?.memberLeft(/** @type {Member} */ (member), reason));
     host.room.on("chat", ({ message }) => this.current?.roomChat(message));
     host.room.on("closed", () => this.#closed());
@@ -81,6 +82,7 @@ export class Calls extends EventTarget {
         this.#rung(message);
         return true;
       case "call_reply":
+        if (message.ok) this.#tellOver(message);
         this.#about(message)?.replied(message.from, message.ok, message.why);
         return true;
       case "call_end":
@@ -88,6 +90,7 @@ export class Calls extends EventTarget {
         this.#about(message)?.endedBy(message.from, message.why);
         return true;
       case "p2p":
+        if (message.desc) this.#tellOver(message);
         this.#about(message)?.signaled(message);
         return true;
       default:
@@ -100,20 +103,25 @@ export class Calls extends EventTarget {
     return this.current?.id === call ? this.current : null;
   }
 
+  /** Whoever goes on with a call that is over here missed its end. @param {{ call: string, from: string }} message */
+  #tellOver({ call, from }) {
+    if (this.#over.has(call)) this.#host.request({ t: "call_end", to: from, call, why: "hung_up" }).catch(() => {});
+  }
+
   /** @param {Extract<ServerMessage, { t: "call" }>} message */
   #rung({ from, call: id, media, room: viaRoom }) {
     const { room } = this.#host;
     const member = room.members.get(from);
     const { current } = this;
-    if (current?.id === id) return viaRoom ? current.moveAsked(from) : undefined;
     if (!member || this.#over.has(id)) return;
+    if (current?.id === id) return viaRoom ? current.moveAsked(from) : current.rungAgain(member);
     const able = this.#listens && room.local.grants.publish && room.local.grants.data;
     if (!able) return this.#refuse(from, id, "unavailable");
     if (current?.identity === member.identity && !viaRoom) {
       // Both rang: the one with the smaller name of session stays the caller, and the other one has thereby accepted.
-      if (current.state === "ringing" && current.outgoing) return room.local.pid < from ? undefined : current.yield(id);
-      if (current.state !== "connected") return;
-      current.end("left"); // They begin anew: their end of the old call is gone.
+      if (current.state === "ringing" && current.outgoing) return room.local.pid < from ? this.#remember(id) : current.yield(id);
+      // They begin anew: their end of the old call is gone.
+      current.end(current.state === "ringing" ? "cancelled" : "left");
     } else if (current) {
       return this.#refuse(from, id, "busy");
     }
@@ -141,6 +149,8 @@ export class Calls extends EventTarget {
 
   /** @param {string} id */
   #remember(id) {
+    // The newest last.
+    this.#over.delete(id);
     this.#over.add(id);
     for (const oldest of this.#over) {
       if (this.#over.size <= OVER_MOST) break;

@@ -16,8 +16,10 @@ const HIGH = 1024 * 1024;
 /** Offers of one end that nobody answered. */
 const OFFERS_MOST = 16;
 const NAME_MOST = 200;
-/** What is received is held in memory. */
+/** What is received is held by the browser, in memory or where it sees fit. */
 export const FILE_MOST = 512 * 1024 * 1024;
+/** What came is handed to the browser in pieces of this size: chunks may be as small as their sender likes. */
+const PIECE = 1024 * 1024;
 
 /** @implements {api.FileTransfer} */
 export class FileTransfer extends EventTarget {
@@ -28,8 +30,11 @@ export class FileTransfer extends EventTarget {
   bytes = 0;
   /** What was received, once it is whole. @type {Blob | null} */
   blob = null;
-  /** @type {Uint8Array<ArrayBuffer>[]} */
-  parts = [];
+  /** What came, but for the bytes that do not fill a piece yet. @type {Blob[]} */
+  #pieces = [];
+  /** @type {Uint8Array<ArrayBuffer> | null} */
+  #piece = null;
+  #filled = 0;
 
   /**
    * @param {{ id: number, name: string, size: number, type: string, outgoing: boolean }} what
@@ -72,8 +77,34 @@ export class FileTransfer extends EventTarget {
   enter(state) {
     if (this.over) return;
     this.state = state;
-    if (this.over && state !== "done") this.parts = [];
+    if (this.over) {
+      this.#pieces = [];
+      this.#piece = null;
+    }
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** Some of it came, no more than is missing. @param {Uint8Array<ArrayBuffer>} part */
+  take(part) {
+    for (let at = 0; at < part.byteLength; ) {
+      const piece = (this.#piece ??= new Uint8Array(Math.min(PIECE, this.size - this.bytes - at)));
+      const some = part.subarray(at, at + piece.byteLength - this.#filled);
+      piece.set(some, this.#filled);
+      this.#filled += some.byteLength;
+      at += some.byteLength;
+      if (this.#filled < piece.byteLength) continue;
+      this.#pieces.push(new Blob([piece]));
+      this.#piece = null;
+      this.#filled = 0;
+    }
+    this.moved(part.byteLength);
+  }
+
+  /** All of it came. */
+  whole() {
+    // Its kind is what another browser says: what is saved is bytes.
+    this.blob = new Blob(this.#pieces, { type: "application/octet-stream" });
+    this.enter("done");
   }
 
   /** @param {number} bytes */
@@ -162,7 +193,8 @@ export class Files {
     } catch {
       return;
     }
-    const id = Number(words?.id);
+    const id = words?.id;
+    if (!Number.isSafeInteger(id)) return;
     switch (words?.t) {
       case "offer":
         return this.#offered(id, words);
@@ -186,12 +218,12 @@ export class Files {
 
   /** @param {number} id @param {any} words */
   #offered(id, { name, size, type }) {
-    const fits = Number.isSafeInteger(id) && id > 0 && id < 2 ** 32 && Number.isSafeInteger(size) && size >= 0 && size <= FILE_MOST;
+    const fits = id > 0 && id < 2 ** 32 && Number.isSafeInteger(size) && size >= 0 && size <= FILE_MOST;
     const waiting = [...this.#receiving.values()].filter(({ over }) => !over).length;
     if (!fits || this.#receiving.has(id) || waiting >= OFFERS_MOST) return this.#say({ t: "stop", id, yours: true });
     // What ends up in a dialog to save a file is a name, not a path.
-    const plain = String(name ?? "").replace(/[\p{Cc}\p{Cf}/\\]/gu, "").slice(0, NAME_MOST) || "file";
-    const what = { id, name: plain, size, type: String(type ?? "").slice(0, 100), outgoing: false };
+    const plain = text(name).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}/\\]/gu, "").slice(0, NAME_MOST) || "file";
+    const what = { id, name: plain, size, type: text(type).slice(0, 100), outgoing: false };
     const transfer = this.#watched(
       new FileTransfer(what, {
         accept: () => {
@@ -214,18 +246,15 @@ export class Files {
     if (transfer?.state !== "moving") return;
     const part = new Uint8Array(data, 4);
     if (transfer.bytes + part.byteLength > transfer.size) return this.#stop(transfer);
-    transfer.parts.push(part);
-    transfer.moved(part.byteLength);
+    transfer.take(part);
     this.#whole(transfer);
   }
 
   /** @param {FileTransfer} transfer */
   #whole(transfer) {
     if (transfer.bytes < transfer.size) return;
-    transfer.blob = new Blob(transfer.parts, { type: "application/octet-stream" });
-    transfer.parts = [];
     this.#receiving.delete(transfer.id);
-    transfer.enter("done");
+    transfer.whole();
     this.#say({ t: "done", id: transfer.id });
   }
 
@@ -254,6 +283,9 @@ export class Files {
     }
   }
 }
+
+/** @param {unknown} said */
+const text = (said) => (typeof said === "string" ? said : "");
 
 /** Waits until the channel has little left to send, or is closed. @param {RTCDataChannel} channel */
 function drained(channel) {

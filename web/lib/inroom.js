@@ -1,12 +1,12 @@
 // A call that goes through the room's server: publishes what this end sends, subscribes to those who are in the same call, and
 // says when their media flow. Who is in it is an attribute of the member, so that everybody knows without asking. Owns the
-// subscriptions and the attribute; `call.js` is its only caller.
+// subscriptions and the attribute; `callmove.js` is its only caller.
 
 /** @typedef {import("./members.js").Member} Member */
 /** @typedef {import("./members.js").RemoteTrack} RemoteTrack */
 
 /** The attribute of a member that names the call it is in. */
-const IN_CALL = "weir.call";
+export const IN_CALL = "weir.call";
 
 export class InRoom {
   #host;
@@ -17,6 +17,7 @@ export class InRoom {
   #first = new Map();
   #off;
   #joined = false;
+  #left = false;
   /** What the application itself published before. @type {Set<string>} */
   #others = new Set();
 
@@ -32,14 +33,19 @@ export class InRoom {
 
   /** Publishes, and says so. @param {{ audio: MediaStreamTrack | null, video: MediaStreamTrack | null }} tracks @param {boolean} muted */
   async join(tracks, muted) {
+    // The call may have ended while somebody was asked.
+    if (this.#left || this.#joined) return;
     const { room } = this.#host;
     this.#joined = true;
     this.#others = new Set(room.local.tracks.keys());
     const attribute = this.#tell(this.#call);
     this.#look();
+    const { sources } = room.local.grants;
     /** @type {[import("../weir-protocol.js").Source, MediaStreamTrack | null, boolean][]} */
     const all = [["microphone", tracks.audio, muted], ["camera", tracks.video, false]];
-    const published = all.map(([source, media, muted]) => media && room.publish(media, { source, muted, owned: true }));
+    // From browser to browser everything may be sent; what the token does not grant stays there.
+    const granted = all.filter(([source]) => !sources || sources.includes(source));
+    const published = granted.map(([source, media, muted]) => media && room.publish(media, { source, muted, owned: true }));
     await Promise.all([attribute, ...published]);
   }
 
@@ -86,6 +92,7 @@ export class InRoom {
   #look() {
     const { room } = this.#host;
     const here = this.members;
+    for (const id of this.#wanted) if (![...room.members.values()].some(({ tracks }) => tracks.has(id))) this.#wanted.delete(id);
     const tracks = this.#joined ? here.flatMap((member) => [...member.tracks.values()]).filter(({ id }) => !this.#wanted.has(id)) : [];
     for (const { id } of tracks) this.#wanted.add(id);
     if (tracks.length > 0) room.subscribe(tracks, true).catch(() => tracks.forEach(({ id }) => this.#wanted.delete(id)));
@@ -97,16 +104,20 @@ export class InRoom {
     return this.#host.room.setAttributes({ [IN_CALL]: call });
   }
 
-  /** Takes back what was published, and wants nothing any more. */
-  leave() {
+  /** Takes back what was published, and wants nothing any more. @param {{ keep?: boolean }} [how] `keep`: the devices go on. */
+  leave({ keep = false } = {}) {
     for (const off of this.#off) off();
+    this.#left = true;
     const { room } = this.#host;
     if (!this.#joined || room.state === "closed") return;
     this.#joined = false;
     const ignore = () => {};
     this.#tell(null).catch(ignore);
     const own = [...room.local.tracks.values()].filter(({ cid, source }) => !this.#others.has(cid) && (source === "microphone" || source === "camera"));
-    for (const track of own) room.unpublish(track).catch(ignore);
+    for (const track of own) {
+      if (keep) track.owned = false;
+      room.unpublish(track).catch(ignore);
+    }
     const wanted = [...room.members.values()].flatMap((member) => [...member.tracks.values()]).filter(({ id }) => this.#wanted.has(id));
     if (wanted.length > 0) room.subscribe(wanted, false).catch(ignore);
   }

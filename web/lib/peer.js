@@ -1,9 +1,13 @@
 // The connection from browser to browser of one call: perfect negotiation, candidates as they come, ICE restarts. Owns the
-// RTCPeerConnection, one m-line of each kind, and two data channels; knows nothing of ringing. `call.js` is its only caller.
+// RTCPeerConnection, one m-line of each kind, and two data channels; knows nothing of ringing. `calldirect.js` is its only caller.
 //
 // When both ends offer at once, the impolite one ignores the other's offer and the polite one gives its own up. A rollback would do,
 // but pictures that flow stay dark after one in Chromium 156. So the polite end applies its offer only once it is answered: then
 // there is nothing to take back.
+//
+// What one end says may be lost, come twice, or overtake something else. So one thing is done after the other, what got no answer is
+// said again as it was, and what is older than something heard already is left: each description of an end has a higher version in its
+// `o=` line than the one before (RFC 9429, section 5.2.2).
 
 /** @typedef {import("../weir-protocol.js").Description} Description */
 /** @typedef {import("../weir-protocol.js").Candidate} Candidate */
@@ -27,9 +31,15 @@ const EARLY_MOST = 64;
 export class Peer {
   #pc;
   #polite;
+  #iceServers;
   #on;
-  #makingOffer = false;
+  /** The step of now. @type {Promise<void>} */
+  #turn = Promise.resolve();
   #ignoresOffer = false;
+  /** Version of the newest description of the other end's that was applied. */
+  #heard = -1;
+  /** What was answered to it. @type {RTCSessionDescription | null} */
+  #answer = null;
   /** What the polite end offered and has not applied. @type {RTCSessionDescriptionInit | null} */
   #proposed = null;
   /** @type {Candidate[]} */
@@ -43,15 +53,16 @@ export class Peer {
 
   /**
    * @param {object} setup
-   * @param {RTCIceServer[]} setup.iceServers
+   * @param {() => RTCIceServer[]} setup.iceServers Their credentials expire: each look for a path takes the newest.
    * @param {boolean} setup.relayOnly
    * @param {boolean} setup.polite The one who gives way when both offer at once; the other one makes the first offer.
    * @param {PeerHandlers} setup.on
    */
   constructor({ iceServers, relayOnly, polite, on }) {
     this.#polite = polite;
+    this.#iceServers = iceServers;
     this.#on = on;
-    const pc = new RTCPeerConnection({ iceServers, iceTransportPolicy: relayOnly ? "relay" : "all", bundlePolicy: "max-bundle" });
+    const pc = new RTCPeerConnection({ iceServers: iceServers(), iceTransportPolicy: relayOnly ? "relay" : "all", bundlePolicy: "max-bundle" });
     this.#pc = pc;
     // Agreed upon by number: each is open when both ends are, whoever connects.
     this.words = pc.createDataChannel("words", { negotiated: true, id: 0 });
@@ -59,7 +70,7 @@ export class Peer {
     this.files.binaryType = "arraybuffer";
     pc.ontrack = ({ track }) => on.onTrack(track);
     pc.onicecandidate = ({ candidate }) => candidate?.candidate && on.send({ cand: /** @type {Candidate} */ (candidate.toJSON()) });
-    pc.onnegotiationneeded = () => void (polite ? this.#propose(false) : this.#offer());
+    pc.onnegotiationneeded = () => this.#inTurn(() => (polite ? this.#propose(false) : this.#offer()));
     pc.onconnectionstatechange = () => on.onState(pc.connectionState);
     pc.oniceconnectionstatechange = () => this.#watch();
     if (!polite) for (const kind of ["audio", "video"]) pc.addTransceiver(kind, { direction: "sendrecv" });
@@ -85,27 +96,37 @@ export class Peer {
     return this.#pc.getTransceivers().find(({ receiver }) => receiver.track.kind === kind);
   }
 
+  /** @param {() => Promise<void> | void} step */
+  #inTurn(step) {
+    // One that fails was a description that is none, or that nobody asked for: the path is looked for again if none comes about.
+    this.#turn = this.#turn.then(() => (this.#closed ? undefined : step())).catch(() => {});
+  }
+
   /** What the other end says. @param {{ desc: Description | null, cand: Candidate | null }} signal */
-  async hear({ desc, cand }) {
-    if (this.#closed) return;
-    try {
-      if (desc) await this.#described(desc);
-      else if (cand) await this.#candidate(cand);
-    } catch {
-      // An answer to an offer that was taken back, or a description that is none: the path is looked for again if none comes about.
-    }
+  hear({ desc, cand }) {
+    this.#inTurn(() => (desc ? this.#described(desc) : cand ? this.#candidate(cand) : undefined));
   }
 
   /** @param {Description} desc */
   async #described(desc) {
     const pc = this.#pc;
-    const busy = this.#makingOffer || pc.signalingState === "have-local-offer";
-    this.#ignoresOffer = desc.type === "offer" && busy;
-    if (this.#ignoresOffer) return;
+    const offered = pc.signalingState === "have-local-offer";
     const proposed = this.#proposed;
+    if (desc.type === "answer" ? !(offered || proposed) || this.#answersAnother(desc.sdp) : version(desc.sdp) < this.#heard) return;
+    // An offer that comes again may have got an answer that is lost. It is over otherwise, and what was offered since holds.
+    if (desc.type === "offer" && version(desc.sdp) === this.#heard) return this.#answer ? this.#say(this.#answer) : undefined;
+    this.#ignoresOffer = desc.type === "offer" && offered;
+    if (this.#ignoresOffer) return;
     this.#proposed = null;
     if (desc.type === "answer" && proposed) await pc.setLocalDescription(proposed);
-    await pc.setRemoteDescription(desc);
+    try {
+      await pc.setRemoteDescription(desc);
+    } catch (fault) {
+      if (proposed && pc.signalingState === "have-local-offer") await pc.setLocalDescription({ type: "rollback" });
+      throw fault;
+    }
+    this.#heard = version(desc.sdp);
+    this.#answer = null;
     const early = this.#early.splice(0);
     for (const cand of early) await this.#candidate(cand);
     if (desc.type !== "offer" || this.#closed) return;
@@ -116,7 +137,17 @@ export class Peer {
       if (line.sender.track !== this.#sends[kind]) await line.sender.replaceTrack(this.#sends[kind]);
     }
     await pc.setLocalDescription();
+    this.#answer = pc.localDescription;
     this.#describe();
+  }
+
+  /** Whether an answer is for an offer of before: it is no newer than what was heard, or its path is the old one though a new one was asked for. @param {string} sdp */
+  #answersAnother(sdp) {
+    if (version(sdp) <= this.#heard) return true;
+    const { currentLocalDescription, pendingLocalDescription, currentRemoteDescription } = this.#pc;
+    if (!currentLocalDescription || !currentRemoteDescription) return false;
+    const offer = this.#proposed ?? pendingLocalDescription;
+    return path(offer?.sdp) !== path(currentLocalDescription.sdp) && path(sdp) === path(currentRemoteDescription.sdp);
   }
 
   /** @param {Candidate} cand */
@@ -125,49 +156,54 @@ export class Peer {
       if (!this.#pc.remoteDescription) throw new Error("no description yet");
       await this.#pc.addIceCandidate(cand);
     } catch {
-      if (!this.#ignoresOffer && this.#early.length < EARLY_MOST) this.#early.push(cand);
+      if (this.#ignoresOffer) return;
+      // The oldest may be of a path that nobody looks for any more.
+      if (this.#early.length >= EARLY_MOST) this.#early.shift();
+      this.#early.push(cand);
     }
   }
 
   async #offer() {
-    if (this.#closed) return;
-    try {
-      this.#makingOffer = true;
-      await this.#pc.setLocalDescription();
-      this.#describe();
-    } catch {
-      // The other end's offer came in between.
-    } finally {
-      this.#makingOffer = false;
-    }
+    if (this.#pc.signalingState !== "stable") return;
+    await this.#pc.setLocalDescription();
+    this.#describe();
   }
 
   /** As the polite end. The first offer is the other one's. @param {boolean} iceRestart */
   async #propose(iceRestart) {
-    if (this.#closed || !this.#pc.remoteDescription || this.#pc.signalingState !== "stable") return;
-    const offer = await this.#pc.createOffer({ iceRestart });
-    if (this.#closed || this.#pc.signalingState !== "stable") return;
-    this.#proposed = offer;
-    this.#on.send({ desc: { type: "offer", sdp: offer.sdp ?? "" } });
+    if (!this.#pc.remoteDescription || this.#pc.signalingState !== "stable") return;
+    // One at a time: an answer does not say which offer it is for.
+    this.#proposed ??= await this.#pc.createOffer({ iceRestart });
+    this.#say(this.#proposed);
   }
 
   #describe() {
-    const desc = this.#pc.localDescription;
-    if (desc && !this.#closed) this.#on.send({ desc: { type: /** @type {"offer" | "answer"} */ (desc.type), sdp: desc.sdp } });
+    if (this.#pc.localDescription) this.#say(this.#pc.localDescription);
   }
 
-  /** @param {RTCIceServer[]} iceServers Their credentials expire; ICE restarts use the newest. */
-  setIceServers(iceServers) {
-    if (!this.#closed) this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
+  /** @param {RTCSessionDescriptionInit} desc */
+  #say({ type, sdp = "" }) {
+    if (!this.#closed) this.#on.send({ desc: { type: /** @type {"offer" | "answer"} */ (type), sdp } });
+  }
+
+  /** What got no answer is said again: it may be lost with a session, of either end. */
+  repeat() {
+    this.#inTurn(() => {
+      if (this.#proposed) this.#say(this.#proposed);
+      else if (this.#pc.signalingState === "have-local-offer") this.#describe();
+    });
   }
 
   /** Looks for a path again. */
   restartIce() {
     if (this.#closed) return;
-    if (this.#polite) return void this.#propose(true).catch(() => {});
-    // An offer that got no answer may have been lost.
-    if (this.#pc.signalingState === "have-local-offer") this.#describe();
-    else this.#pc.restartIce();
+    this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers: this.#iceServers() });
+    this.#inTurn(() => {
+      if (this.#polite) return this.#propose(true);
+      // An offer that got no answer may have been lost.
+      if (this.#pc.signalingState === "have-local-offer") this.#describe();
+      else this.#pc.restartIce();
+    });
   }
 
   #watch() {
@@ -201,4 +237,14 @@ export class Peer {
     this.words.onclose = this.files.onclose = null;
     pc.close();
   }
+}
+
+/** Of a description; they count up. @param {string} sdp */
+function version(sdp) {
+  return Number(/^o=\S+ \S+ (\d+)/m.exec(sdp)?.[1] ?? 0);
+}
+
+/** By what a path is asked for: each look for one has a name of its own. @param {string} [sdp] */
+function path(sdp = "") {
+  return /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1];
 }

@@ -12,6 +12,8 @@ import { Member, RemoteTrack } from "./members.js";
  * milliseconds, before they count as gone: longer shows people who left meanwhile, shorter has everybody leave and come back.
  */
 const MISSED_FOR = 5_000;
+/** Who was replaced by a newer session of theirs is told to have left before that one is told of: the pause between, at most. */
+const REPLACED_FOR = 1_000;
 
 /**
  * @typedef {object} RosterSetup
@@ -24,7 +26,7 @@ const MISSED_FOR = 5_000;
 export class Roster {
   #local;
   #setup;
-  /** Not seen at the new edge yet. @type {Map<string, ReturnType<typeof setTimeout>>} */
+  /** Who is still shown, but leaves unless they come again. @type {Map<string, ReturnType<typeof setTimeout>>} */
   #missed = new Map();
   /** @type {Map<string, Member>} */
   members = new Map();
@@ -64,8 +66,8 @@ export class Roster {
     const present = new Set(peers.map(({ pid }) => pid));
     for (const pid of [...this.members.keys()]) {
       if (present.has(pid)) continue;
-      if (!patient) this.left(pid, "timed_out");
-      else if (!this.#missed.has(pid)) this.#missed.set(pid, setTimeout(() => this.left(pid, "timed_out"), MISSED_FOR));
+      if (!patient) this.#gone(pid, "timed_out");
+      else if (!this.#missed.has(pid)) this.#miss(pid, "timed_out", MISSED_FOR);
     }
     for (const peer of peers) this.joined(peer);
   }
@@ -77,7 +79,7 @@ export class Roster {
     const known = this.members.get(peer.pid);
     if (known) return this.#same(known, peer);
     // They went on elsewhere as well, under another name of session.
-    for (const pid of [...this.#missed.keys()]) if (this.members.get(pid)?.identity === peer.identity) this.left(pid, "replaced");
+    for (const pid of [...this.#missed.keys()]) if (this.members.get(pid)?.identity === peer.identity) this.#gone(pid, "replaced");
     const member = new Member({ ...peer, tracks: [] });
     this.members.set(peer.pid, member);
     this.#setup.tell("memberjoined", { member });
@@ -104,6 +106,19 @@ export class Roster {
 
   /** @param {string} pid @param {import("../weir-protocol.js").LeaveReason} reason */
   left(pid, reason) {
+    // To leave and come back would be two sights of the room: an empty place, and then the same person in it.
+    if (reason !== "replaced") return this.#gone(pid, reason);
+    this.#seen(pid);
+    if (this.members.has(pid)) this.#miss(pid, reason, REPLACED_FOR);
+  }
+
+  /** @param {string} pid @param {import("../weir-protocol.js").LeaveReason} reason @param {number} patience In milliseconds. */
+  #miss(pid, reason, patience) {
+    this.#missed.set(pid, setTimeout(() => this.#gone(pid, reason), patience));
+  }
+
+  /** @param {string} pid @param {import("../weir-protocol.js").LeaveReason} reason */
+  #gone(pid, reason) {
     const member = this.members.get(pid);
     if (!member) return;
     this.#seen(pid);
@@ -168,7 +183,7 @@ export class Roster {
   }
 
   /** @param {RemoteTrack} track @param {MediaStreamTrack | null} media @param {boolean} [hold] Keep the last picture for a while. */
-  bind(track, media, hold = false) {
+  bind(track, media, hold = this.#missed.has(track.pid)) {
     if (track.media === media) return;
     track.media = media;
     this.#setup.show(track.id, media, hold);

@@ -10,6 +10,10 @@ const PAUSES = [0, 500, 1_000, 2_000, 4_000];
 /** ICE may come back by itself so long, in milliseconds. */
 const PATIENCE = 4_000;
 const TIMEOUT = 10_000;
+/** No packet for so long is looked into, in milliseconds: a browser says nothing of a server that died for 5 s and more. */
+const SILENCE = 2_000;
+/** How often packets are counted. */
+const LOOK = 500;
 
 /** Answers after which no further attempt is any better. */
 const FINAL = new Set([400, 401, 403, 404, 405, 406, 413, 415, 422]);
@@ -33,6 +37,8 @@ export class Viewer extends EventTarget {
   #token = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #looks;
 
   /** @param {import("../weir.js").ViewerOptions} options */
   constructor(options) {
@@ -96,6 +102,7 @@ export class Viewer extends EventTarget {
   /** Forgets the session, telling the server unless it is lost to it. */
   #drop() {
     clearTimeout(this.#timer);
+    clearInterval(this.#looks);
     const session = this.#session;
     this.#session = null;
     this.#pc?.close();
@@ -170,6 +177,7 @@ export class Viewer extends EventTarget {
     if (pc.connectionState === "connected") {
       this.#attempt = 0;
       this.#become("connected");
+      this.#listen(pc, lost);
     } else if (pc.connectionState === "disconnected") {
       this.#timer = setTimeout(lost, PATIENCE);
       // A server that is gone says so at once, by saying nothing.
@@ -177,6 +185,39 @@ export class Viewer extends EventTarget {
       check.catch(() => pc === this.#pc && pc.connectionState === "disconnected" && lost());
     } else if (pc.connectionState === "failed" || pc.connectionState === "closed") lost();
   }
+
+  /** Looks into each silence once: nobody may be sending, or the server is gone. @param {RTCPeerConnection} pc @param {() => void} lost */
+  #listen(pc, lost) {
+    let [packets, since, asked] = [0, performance.now(), false];
+    clearInterval(this.#looks);
+    this.#looks = setInterval(async () => {
+      const counted = received(await pc.getStats());
+      if (counted !== packets) [packets, since, asked] = [counted, performance.now(), false];
+      if (asked || performance.now() - since < SILENCE) return;
+      asked = true;
+      const gone = await this.#gone();
+      if (!gone || pc !== this.#pc || received(await pc.getStats()) !== packets) return;
+      this.#servers = [...this.#servers.filter((origin) => origin !== gone), gone];
+      lost();
+    }, LOOK);
+  }
+
+  /** The session's server by its origin, if it does not answer and another one does: then the network is none of the reasons. */
+  async #gone() {
+    const own = new URL(this.#session?.url ?? location.origin).origin;
+    const others = this.#servers.filter((origin) => origin !== own);
+    const answers = (/** @type {string} */ origin) =>
+      fetch(new URL("/v1/edges", origin), { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(SILENCE) }).then(() => true);
+    const [here, elsewhere] = await Promise.all([answers(own).catch(() => false), Promise.any(others.map(answers)).catch(() => false)]);
+    return !here && elsewhere ? own : null;
+  }
+}
+
+/** Packets of any kind that a session has received. @param {RTCStatsReport} stats */
+function received(stats) {
+  let packets = 0;
+  stats.forEach(({ type, packetsReceived }) => void (["transport", "inbound-rtp"].includes(type) && (packets += packetsReceived ?? 0)));
+  return packets;
 }
 
 /** The server said no. */

@@ -4,13 +4,53 @@
 import { Person } from "./person.mjs";
 
 export class Caller extends Person {
+  /** @param {Parameters<Person["open"]>[0]} [how] */
+  async open(how) {
+    await super.open(how);
+    await this.page.evaluateOnNewDocument(() => {
+      // What a client of another make might say, and what the page is told.
+      const Socket = globalThis.WebSocket;
+      globalThis.testHeard = [];
+      globalThis.WebSocket = class extends Socket {
+        constructor(...how) {
+          super(...how);
+          globalThis.testSocket = this;
+          this.addEventListener("message", ({ data }) => globalThis.testHeard.push(JSON.parse(data)));
+        }
+      };
+      // Cameras and microphones that were opened: all of them must be let go of.
+      const devices = globalThis.navigator.mediaDevices;
+      const capture = devices?.getUserMedia.bind(devices);
+      globalThis.testCaptured = [];
+      if (devices) {
+        devices.getUserMedia = async (...how) => {
+          const stream = await capture(...how);
+          globalThis.testCaptured.push(...stream.getTracks());
+          return stream;
+        };
+      }
+    });
+    return this;
+  }
+
+  /** Says something by the page's own socket, past the library. @param {{ [field: string]: unknown }[]} frames */
+  raw(...frames) {
+    return this.page.evaluate((frames) => frames.forEach((frame) => globalThis.testSocket.send(JSON.stringify(frame))), frames);
+  }
+
+  /** A value of the page's call. @param {string} what */
+  of(what) {
+    return this.page.evaluate((what) => globalThis.testCall[what], what);
+  }
+
   /** Joins a room as callers do: receiving and sending nothing. @param {string} room @param {{ [option: string]: unknown }} [options] */
   async meet(room, options = {}) {
     await this.page.goto(`${this.server.url}/`);
     await this.page.evaluate(
-      async ({ room, name, options }) => {
+      async ({ room, name, options, given }) => {
         const { Room } = await import("/weir.js");
         const token = async () => {
+          if (given) return given;
           const asked = await fetch("/v1/dev/token", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ room, name, identity: name.toLowerCase() }) });
           return (await asked.json()).token;
         };
@@ -48,7 +88,7 @@ export class Caller extends Person {
         here.calls.on("incoming", ({ call }) => globalThis.testAnswer?.(call));
         await here.connect();
       },
-      { room, name: this.name, options },
+      { room, name: this.name, options, given: this.server.admits?.(room, this.name) },
     );
     return this;
   }

@@ -25,11 +25,15 @@ export class Person {
     this.server = server;
   }
 
-  /** @param {{ viewport?: import("puppeteer-core").Viewport, args?: string[] }} [how] */
-  async open({ viewport = WINDOW, args = [] } = {}) {
+  /**
+   * @param {{ viewport?: import("puppeteer-core").Viewport, args?: string[], inside?: (program: string) => string }} [how] `inside`: a
+   * program that starts the browser elsewhere, as in another network.
+   */
+  async open({ viewport = WINDOW, args = [], inside } = {}) {
     this.profile = mkdtempSync(join(tmpdir(), "weir-test-"));
     this.browser = await puppeteer.launch({
-      executablePath: CHROMIUM,
+      executablePath: inside?.(CHROMIUM) ?? CHROMIUM,
+      pipe: inside !== undefined,
       headless: true,
       userDataDir: this.profile,
       args: [
