@@ -7,17 +7,18 @@ import secrets
 import socket
 import struct
 import subprocess
+import threading
 import time
 import urllib.request
 
 import pytest
 
+import turn_client
 from conftest import PATIENCE, free_port, running
 from processes import stop
+from turn_client import ALLOCATE
 
 SECRET = "north by north-west"
-MAGIC = bytes.fromhex("2112a442")
-ALLOCATE = 0x0003
 
 
 class Turn:
@@ -77,24 +78,33 @@ def turn(request, tmp_path):
         yield server
 
 
-@pytest.fixture
-def peer():
+@contextlib.contextmanager
+def peer_at(ip):
     """Sends back what it gets; uclient's peers for RTP and RTCP are neighbours."""
     while True:
         port = free_port(socket.SOCK_DGRAM)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as neighbour, contextlib.suppress(OSError):
-            neighbour.bind(("127.0.0.1", port + 1))
+        kind = socket.AF_INET6 if ":" in ip else socket.AF_INET
+        with socket.socket(kind, socket.SOCK_DGRAM) as neighbour, contextlib.suppress(OSError):
+            neighbour.bind((ip, port + 1))
             break
-    process = subprocess.Popen(["turnutils_peer", "-L", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield port
-    stop(process)
+    process = subprocess.Popen(["turnutils_peer", "-L", ip, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        stop(process)
 
 
-def uclient(turn, peer, *flags, login=("-u", "phone", "-w", "1234"), messages=10, secure=False, patience=90):
+@pytest.fixture
+def peer():
+    with peer_at("127.0.0.1") as port:
+        yield port
+
+
+def uclient(turn, peer, *flags, login=("-u", "phone", "-w", "1234"), messages=10, secure=False, patience=90, to="127.0.0.1", server="127.0.0.1"):
     """What coturn's client says; it ends by itself when its messages are back, or were lost."""
     port = turn.tls_port if secure else turn.port
-    to = ["-e", "127.0.0.1", "-r", str(peer)] if peer else []
-    command = ["turnutils_uclient", "-p", str(port), *login, "-n", str(messages), *to, *flags, "127.0.0.1"]
+    peers = ["-e", to, "-r", str(peer)] if peer else []
+    command = ["turnutils_uclient", "-p", str(port), *login, "-n", str(messages), *peers, *flags, server]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=patience)
     except subprocess.TimeoutExpired as late:
@@ -177,8 +187,134 @@ def test_stun_tells_where_clients_are_seen(turn):
         assert re.search(r"reflexive addr: 127\.0\.0\.1:\d+", said), said
 
 
+HAS_IPV6 = pathlib.Path("/proc/net/if_inet6").exists()
+WITHOUT_IPV6 = pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6, not even on loopback")
+
+
+@pytest.fixture
+def turn6(request, tmp_path):
+    """On both families, and relays both."""
+    port = free_port(socket.SOCK_STREAM)
+    listen = [f"127.0.0.1:{port}", f"[::1]:{port}"]
+    own = ["127.0.0.1/32", "::1/128"]
+    with serving(request, tmp_path, listen=listen, advertise=["127.0.0.1", "::1"], allow_peers=own) as server:
+        server.port = port
+        yield server
+
+
+@contextlib.contextmanager
+def echo(ip):
+    """Sends each datagram back to whom it came from; its port, and who that was."""
+    kind = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(kind, socket.SOCK_DGRAM) as peer:
+        peer.bind((ip, 0))
+        peer.settimeout(10)
+        came = []
+
+        def back():
+            with contextlib.suppress(OSError):
+                while True:
+                    data, sender = peer.recvfrom(2_048)
+                    came.append(sender[:2])
+                    peer.sendto(data, sender)
+
+        threading.Thread(target=back, daemon=True).start()
+        yield peer.getsockname()[1], came
+
+
+@WITHOUT_IPV6
+@pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize(("wanted", "relayed_ip"), [(None, "127.0.0.1"), (turn_client.IPV4, "127.0.0.1"), (turn_client.IPV6, "::1")])
+def test_a_client_of_either_family_gets_an_address_of_either(turn6, ip, wanted, relayed_ip):
+    """REQUESTED-ADDRESS-FAMILY (RFC 8656 §7): data goes by channel and by indication, both ways."""
+    with turn_client.Client((ip, turn6.port)) as client, echo(relayed_ip) as (port, came):
+        relayed, code, found = client.allocate(*([turn_client.family(turn_client.FAMILY, wanted)] if wanted else []))
+        assert code is None and relayed[0] == relayed_ip
+        assert client.address(found[turn_client.XOR_MAPPED]) == client.socket.getsockname()[:2]
+        number = struct.pack("!HH", 0x4001, 0)
+        assert client.ask(turn_client.BIND, turn_client.attribute(turn_client.CHANNEL_NUMBER, number), turn_client.peer(relayed_ip, port))[1] is None
+        for size in (1, 7, 1_200):
+            data = secrets.token_bytes(size)
+            client.socket.send(struct.pack("!HH", 0x4001, size) + data)
+            assert client.socket.recv(2_048) == struct.pack("!HH", 0x4001, size) + data
+        assert came == [relayed] * 3, "the peer sees the relayed address"
+        # A peer beside the channel's: permissions are for addresses, without ports.
+        with echo(relayed_ip) as (other, _):
+            transaction = secrets.token_bytes(12)
+            text = b"by indication"
+            told = turn_client.peer(relayed_ip, other)(transaction) + turn_client.attribute(turn_client.PAYLOAD, text)
+            client.socket.send(turn_client.message(turn_client.SEND, told, transaction))
+            answer = client.socket.recv(2_048)
+            found = turn_client.read(answer)
+            assert answer[:2] == struct.pack("!H", turn_client.DATA) and found[turn_client.PAYLOAD] == text
+            assert turn_client.address(found[turn_client.XOR_PEER], answer[8:20]) == (relayed_ip, other)
+
+
+def test_the_first_packet_of_a_new_allocation_is_relayed(turn):
+    """Clients that do not wait: all their requests are there at once, and the relayed address is a moment old."""
+    with echo("127.0.0.1") as (port, came):
+        for count in range(1, 26):
+            with turn_client.Client(("127.0.0.1", turn.port)) as client:
+                # Draws the challenge.
+                assert client.ask(turn_client.REFRESH, turn_client.attribute(turn_client.LIFETIME, bytes(4)))[1] is None
+                channel = turn_client.attribute(turn_client.CHANNEL_NUMBER, struct.pack("!HH", 0x4001, 0))
+                for datagram in (
+                    client.request(turn_client.ALLOCATE, turn_client.attribute(turn_client.TRANSPORT, bytes([17, 0, 0, 0]))),
+                    client.request(turn_client.BIND, channel, turn_client.peer("127.0.0.1", port)),
+                    struct.pack("!HH", 0x4001, 5) + b"hello",
+                ):
+                    client.socket.send(datagram)
+                answers = [client.socket.recv(2_048)[:2] for _ in range(3)]
+                assert answers == [b"\x01\x03", b"\x01\x09", b"\x40\x01"], answers
+                assert len(came) == count
+                assert client.ask(turn_client.REFRESH, turn_client.attribute(turn_client.LIFETIME, bytes(4)))[1] is None
+    assert turn.metrics()["dropped.unsent"] == 0
+
+
+@WITHOUT_IPV6
+def test_families_that_do_not_fit_are_refused(turn6, turn):
+    v4, v6 = (turn_client.family(turn_client.FAMILY, which) for which in (turn_client.IPV4, turn_client.IPV6))
+    with contextlib.ExitStack() as opened:
+        client = lambda server, ip="127.0.0.1": opened.enter_context(turn_client.Client((ip, server.port)))
+        refused = lambda who, *asked: who.ask(*asked)[1]
+        six = client(turn6, "::1")
+        assert six.allocate(v6)[1] is None
+        channel = turn_client.attribute(turn_client.CHANNEL_NUMBER, struct.pack("!HH", 0x4001, 0))
+        other = turn_client.peer("127.0.0.1", 9)
+        # 443, Peer Address Family Mismatch.
+        assert refused(six, turn_client.PERMIT, other) == 443
+        assert refused(six, turn_client.PERMIT, turn_client.peer("::1", 9), other) == 443
+        assert refused(six, turn_client.BIND, channel, other) == 443
+        assert refused(six, turn_client.REFRESH, v4) == 443
+        assert refused(six, turn_client.REFRESH, v6) is None
+        # An IPv4 address in IPv6's clothes is an IPv4 address.
+        assert refused(six, turn_client.PERMIT, turn_client.peer("::ffff:127.0.0.1", 9)) == 443
+        four = client(turn6, "::1")
+        assert four.allocate()[1] is None
+        assert refused(four, turn_client.PERMIT, turn_client.peer("::1", 9)) == 443
+        assert refused(four, turn_client.PERMIT, turn_client.peer("::ffff:127.0.0.1", 9)) is None
+        # 440, Address Family not Supported: no such family, and one that this server does not relay.
+        assert client(turn6).allocate(turn_client.family(turn_client.FAMILY, 3))[1] == 440
+        assert client(turn).allocate(v6)[1] == 440
+        # Both at once: one is given, and the answer says which was not (RFC 8656 §7.2).
+        second = turn_client.family(turn_client.SECOND_FAMILY, turn_client.IPV6)
+        relayed, code, found = client(turn6).allocate(second)
+        assert (relayed[0], code) == ("127.0.0.1", None)
+        assert found[turn_client.ADDRESS_ERROR][0] == turn_client.IPV6 and found[turn_client.ADDRESS_ERROR][2:4] == bytes([4, 40])
+        assert client(turn6).allocate(v6, second)[1] == 400
+        assert client(turn6).allocate(turn_client.family(turn_client.SECOND_FAMILY, turn_client.IPV4))[1] == 400
+
+
+@WITHOUT_IPV6
+@pytest.mark.parametrize("flags", [["-x"], ["-x", "-s"], ["-x", "-t"], []], ids=["udp", "udp-send", "tcp", "to-ipv4"])
+def test_coturns_client_comes_over_ipv6(turn6, flags):
+    to = "::1" if flags else "127.0.0.1"
+    with peer_at(to) as peer:
+        assert_all_back(uclient(turn6, peer, "-c", *flags, to=to, server="::1"), 10)
+
+
 def request_of(kind, attributes=b""):
-    return struct.pack("!HH", kind, len(attributes)) + MAGIC + secrets.token_bytes(12) + attributes
+    return turn_client.message(kind, attributes)
 
 
 def test_strangers_cost_no_memory(turn):

@@ -1,11 +1,13 @@
-"""Publishing by WHIP and watching by WHEP with clients that share no code with weir: aiortc, and the WHIP muxer of ffmpeg."""
+"""Publishing by WHIP and watching by WHEP with clients that share no code with weir: aiortc, the WHIP muxer of ffmpeg, and GStreamer."""
 
 import asyncio
 import contextlib
 import importlib.util
+import os
 import pathlib
 import subprocess
 
+import av
 import pytest
 
 from client import Client
@@ -131,6 +133,100 @@ async def ffmpeg(url, token):
         assert process.poll() is None, f"ffmpeg ended: {log.read_text()[-2000:]}"
     finally:
         stop(process)
+
+
+# Bindings to GStreamer are packages of the system's own Python.
+SYSTEM_PYTHON = "/usr/bin/python3"
+FIND_GSTREAMER = """
+import gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstWebRTC", "1.0")
+from gi.repository import Gst, GstWebRTC
+Gst.init(None)
+assert all(Gst.ElementFactory.find(name) for name in ("webrtcbin", "nicesink", "dtlsenc", "srtpenc", "vp8enc", "opusenc"))
+"""
+HAS_GSTREAMER = subprocess.run([SYSTEM_PYTHON, "-c", FIND_GSTREAMER], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not HAS_GSTREAMER, reason="GStreamer's webrtcbin is not installed: see tests/run")
+def test_gstreamer_publishes_by_whip_and_watches_by_whep(own_address_server):
+    """libnice leaves loopback out. Its pictures are seen and its tone is heard by aiortc, and the other way round."""
+    server = own_address_server
+    token = lambda name: server.token("studio", name)
+
+    async def story():
+        async with sessions(
+            Session(server, "/whip/studio", token("anna"), [Tone(HIGH), Picture(BLUE)]),
+            Session(server, "/whep/studio?member=camera", token("tv")),
+        ) as (_, viewer):
+            sound, written = os.pipe()
+            publish = ["publish", f"{server.base}/whip/studio", token("camera"), WIDTH, HEIGHT, FPS, LOW]
+            watch = ["watch", f"{server.base}/whep/studio?member=anna", token("screen"), written]
+            with gstreamer(publish) as publisher, gstreamer(watch, pass_fds=[written]) as watcher, open(sound, "rb") as sound:
+                os.close(written)
+                seen, heard = Seen(BLUE), Heard(HIGH)
+                parts = [feed(publisher.stdin), pictures(watcher.stdout, seen), samples(sound, heard)]
+                parts = [asyncio.create_task(part) for part in parts]
+                try:
+                    await shows([viewer], RED, LOW)
+                    report = lambda: (len(seen.bars), seen.faults[:3], heard.good, heard.last)
+                    await until(lambda: seen.enough() and heard.enough(), report, *parts)
+                    assert not seen.faults, seen.faults
+                    check_motion("GStreamer", seen.bars)
+                finally:
+                    for part in parts:
+                        part.cancel()
+                    for process in (publisher, watcher):
+                        process.terminate()
+                    await asyncio.gather(*parts, return_exceptions=True)
+
+    asyncio.run(story())
+    # Both have ended their sessions as a client should.
+    for what in ("publish", "watch"):
+        assert gstreamer_log(what).read_text().rstrip().endswith("200"), what
+
+
+def gstreamer_log(what):
+    return ARTIFACTS / f"gstreamer_{what}.log"
+
+
+@contextlib.contextmanager
+def gstreamer(how, **options):
+    command = [SYSTEM_PYTHON, pathlib.Path(__file__).with_name("gstreamer.py"), *map(str, how)]
+    with open(gstreamer_log(how[0]), "wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, **options)
+    try:
+        yield process
+    finally:
+        stop(process)
+        process.stdin.close()
+        process.stdout.close()
+
+
+async def feed(pipe):
+    """Pictures for somebody else to encode."""
+    track = Picture(RED)
+    with contextlib.suppress(BrokenPipeError):
+        while True:
+            frame = await track.recv()
+            await asyncio.to_thread(pipe.write, b"".join(map(bytes, frame.planes)))
+
+
+async def pictures(pipe, seen):
+    while data := await asyncio.to_thread(pipe.read, WIDTH * HEIGHT * 3 // 2):
+        frame, at = av.VideoFrame(WIDTH, HEIGHT, "yuv420p"), 0
+        for plane in frame.planes:
+            plane.update(data[at : at + plane.width * plane.height])
+            at += plane.width * plane.height
+        seen.take(frame)
+
+
+async def samples(pipe, heard):
+    while data := await asyncio.to_thread(pipe.read, 1_920):
+        frame = av.AudioFrame(format="s16", layout="mono", samples=len(data) // 2)
+        frame.planes[0].update(data.ljust(frame.planes[0].buffer_size, b"\0"))
+        frame.sample_rate = 48_000
+        heard.take(frame)
 
 
 class Syllables(Tone):

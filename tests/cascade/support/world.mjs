@@ -68,13 +68,22 @@ const PAIRS = {
   ew: { number: 3, regions: ["east", "west"], rtt_ms: 220 },
 };
 
-const ip = (...args) => execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
+export const ip = (...args) => execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
 /** Where a region's nodes are for everybody; abroad it is a relay that answers. */
 const told = (region) => `10.9.${REGIONS[region]}.1`;
 /** Where they really are. */
 const real = (region) => `10.8.${REGIONS[region]}.1`;
 /** A region for the driver of the test. */
 const seen = (region) => `10.7.${REGIONS[region]}.2`;
+
+/** The test's own wire into a namespace: 10.7.0.1 here, 10.7.0.2 there. @param {string} namespace */
+export function reach(namespace) {
+  ip("link", "add", "driver", "type", "veth", "peer", "name", "driver", "netns", namespace);
+  ip("addr", "add", "10.7.0.1/24", "dev", "driver");
+  ip("link", "set", "driver", "up");
+  ip("-n", namespace, "addr", "add", "10.7.0.2/24", "dev", "driver");
+  ip("-n", namespace, "link", "set", "driver", "up");
+}
 
 export class World {
   /** @type {Map<string, { child: import("node:child_process").ChildProcess, ended: Promise<void>, log: import("node:fs").WriteStream }>} */
@@ -336,10 +345,10 @@ export class World {
 }
 
 /** A token to join with. */
-export function token(room, identity, { publish = true } = {}) {
+export function token(room, identity, { publish = true, name = identity } = {}) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const video = { room, roomJoin: true, ...(!publish && { canPublish: false }) };
-  const body = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iss: "test", sub: identity, name: identity, exp: Math.floor(Date.now() / 1_000) + 590, video })}`;
+  const body = `${part({ alg: "HS256", typ: "JWT" })}.${part({ iss: "test", sub: identity, name, exp: Math.floor(Date.now() / 1_000) + 590, video })}`;
   return `${body}.${createHmac("sha256", SECRET).update(body).digest("base64url")}`;
 }
 
