@@ -70,9 +70,15 @@ fn shapes() -> Vec<Shape> {
         shape("show-50", "720p and a voice for 50", one(Camera::Lines(720), 50), 50.0),
         shape("show-100", "720p and a voice for 100", one(Camera::Lines(720), 100), 50.0),
         shape("show-200", "720p and a voice for 200", one(Camera::Lines(720), 200), 50.0),
+        shape("show-500", "720p and a voice for 500", one(Camera::Lines(720), 500), 50.0),
+        shape("show-800", "720p and a voice for 800", one(Camera::Lines(720), 800), 50.0),
+        shape("shows-2", "720p and a voice for 500, twice", Scenario { rooms: 2, ..one(Camera::Lines(720), 500) }, 20.0),
         shape("call-20", "20 see each other", rooms(1, 20, Camera::Lines(720)), 20.0),
         shape("mics-100", "100 open microphones", rooms(1, 100, Camera::Off), 20.0),
+        shape("groups-20", "20 rooms of 20 open microphones", rooms(20, 20, Camera::Off), 40.0),
         shape("rooms-50", "50 rooms of 4", rooms(50, 4, Camera::Lines(360)), 40.0),
+        shape("rooms-100", "100 rooms of 4", rooms(100, 4, Camera::Lines(180)), 40.0),
+        shape("rooms-150", "150 rooms of 4", rooms(150, 4, Camera::Lines(180)), 40.0),
         shape("rooms-200", "200 rooms of 4", rooms(200, 4, Camera::Lines(180)), 40.0),
     ]
 }

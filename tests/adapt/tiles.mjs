@@ -5,8 +5,8 @@ import "../cascade/support/isolated.mjs";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { flags, keep, round } from "../cascade/support/measure.mjs";
-import { SECRET, sleep } from "../cascade/support/world.mjs";
-import { BINARY, NODE, Star } from "./support/star.mjs";
+import { BINARY, SECRET, sleep } from "../cascade/support/world.mjs";
+import { NODE, Star } from "./support/star.mjs";
 
 const URL = `http://${NODE}:8080`;
 

@@ -2,14 +2,12 @@
 // rates. Needs what `../../cascade/isolated` gives, which also clears all of it away.
 
 import { execFileSync, spawn } from "node:child_process";
-import { createWriteStream, existsSync, mkdirSync } from "node:fs";
+import { createWriteStream, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Member } from "../../cascade/support/member.mjs";
-import { ARTIFACTS, metrics, ROOT, SECRET, until } from "../../cascade/support/world.mjs";
+import { ARTIFACTS, BINARY, ip, metrics, reach, SECRET, until } from "../../cascade/support/world.mjs";
 
-export const BINARY = process.env.WEIR_TEST_BINARY ?? [join(ROOT, "target/release/weir"), join(ROOT, "target/debug/weir")].find(existsSync) ?? "weir";
 export const NODE = "10.8.0.1";
-const ip = (...args) => execFileSync("ip", args, { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
 const tc = (...args) => execFileSync("nsenter", ["--net=/run/netns/node", "tc", ...args], { stdio: ["ignore", "pipe", "pipe"] });
 
 export class Star {
@@ -21,11 +19,7 @@ export class Star {
     ip("netns", "add", "node");
     ip("-n", "node", "link", "set", "lo", "up");
     ip("-n", "node", "addr", "add", `${NODE}/32`, "dev", "lo");
-    ip("link", "add", "driver", "type", "veth", "peer", "name", "driver", "netns", "node");
-    ip("addr", "add", "10.7.0.1/24", "dev", "driver");
-    ip("link", "set", "driver", "up");
-    ip("-n", "node", "addr", "add", "10.7.0.2/24", "dev", "driver");
-    ip("-n", "node", "link", "set", "driver", "up");
+    reach("node");
     const set = {
       "http.listen": "0.0.0.0:8080", "admin.listen": "10.7.0.2:9090",
       "media.listen_ip": NODE, "media.udp_port": 7882, "media.tcp_port": 0, "media.shards": 1, "media.advertise": NODE,
