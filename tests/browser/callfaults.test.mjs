@@ -192,6 +192,21 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
       await quiet(ada, ben);
     });
 
+    test("who was added and goes before the other came along ends nothing", async () => {
+      await connected([cleo]);
+      await staysBehind();
+      await cleo.answers("accept");
+      await ada.page.evaluate(() => globalThis.testCall.add([...globalThis.weirRoom.members.values()].find(({ name }) => name === "Cleo").pid));
+      await ada.until("Cleo is in it", () => [...globalThis.weirRoom.members.values()].some(({ name, attrs }) => name === "Cleo" && attrs["weir.call"]));
+      await cleo.does("hangUp");
+      await ada.until("Cleo is not in it", () => [...globalThis.weirRoom.members.values()].every(({ attrs }) => !attrs["weir.call"]));
+      await Promise.all([ada.watches("Ben"), ben.watches("Ada")]);
+      for (const one of [ada, ben]) assert.equal(await one.of("state"), "connected");
+      await ada.does("hangUp");
+      await ben.call("ended", "hung_up");
+      await quiet(ada, ben);
+    });
+
     test("where the other one does not come along it goes on as before, with all that it can", async () => {
       await connected();
       await staysBehind();

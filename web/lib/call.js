@@ -214,8 +214,9 @@ export class Call extends EventTarget {
 
   /** One of those in it has gone. @param {string} gone @param {api.CallEndReason} why */
   #without(gone, why) {
-    // Of several the others stay; the attribute of the member says that it has gone, too.
-    if (this.#move.members.every(({ pid }) => pid === gone)) this.end(why);
+    // Of several the others stay, in the room or, not come along yet, at the other end of the direct connection.
+    const others = this.#move.members.some(({ pid }) => pid !== gone) || (gone !== this.pid && this.#direct);
+    if (!others) this.end(why);
     else if (gone === this.pid) this.#letGo();
   }
 

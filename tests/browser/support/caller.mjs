@@ -33,6 +33,16 @@ export class Caller extends Person {
     return this;
   }
 
+  /** Says what the call was instead, too. @override @param {Parameters<Person["until"]>} how */
+  async until(...how) {
+    try {
+      await super.until(...how);
+    } catch (fault) {
+      const call = await this.page.evaluate(() => globalThis.testCall && (({ state, reason, via, parties }) => ({ state, reason, via, parties: parties.map(({ name }) => name) }))(globalThis.testCall)).catch(String);
+      throw new Error(`${fault.message}; the call ${JSON.stringify(call)}`, { cause: fault });
+    }
+  }
+
   /** Says something by the page's own socket, past the library. @param {{ [field: string]: unknown }[]} frames */
   raw(...frames) {
     return this.page.evaluate((frames) => frames.forEach((frame) => globalThis.testSocket.send(JSON.stringify(frame))), frames);
