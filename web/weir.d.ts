@@ -486,6 +486,7 @@ export interface CallLine {
 /** Somebody who was rung by {@link Call.add} and has not come. */
 export interface Invitation {
   readonly pid: string;
+  readonly identity: string;
   readonly name: string;
   readonly state: "ringing" | CallEndReason;
 }

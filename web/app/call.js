@@ -38,10 +38,14 @@ function useStats(room, on) {
       setStats(null);
       return undefined;
     }
-    const sample = () => room.stats().then(setStats, () => {});
+    let wanted = true;
+    const sample = () => room.stats().then((stats) => wanted && setStats(stats), () => {});
     sample();
     const timer = setInterval(sample, STATS_EVERY);
-    return () => clearInterval(timer);
+    return () => {
+      wanted = false;
+      clearInterval(timer);
+    };
   }, [room, on]);
   return stats;
 }
@@ -84,7 +88,7 @@ function makeActions(room, ui) {
     react: (/** @type {string} */ emoji) => tried(room.react(emoji)),
     openPanel: (/** @type {"chat" | "people"} */ panel) => ui.setPanel((/** @type {string | null} */ before) => (before === panel ? null : panel)),
     messageTo: (/** @type {string} */ pid) => {
-      ui.setTo(pid);
+      ui.setTo(room.members.get(pid)?.identity ?? null);
       ui.setPanel("chat");
     },
     admin: (/** @type {import("../weir.js").AdminOp} */ op, /** @type {import("../weir.js").Member} */ member) => tried(room.admin(op, member.pid)),

@@ -33,7 +33,11 @@ export function CallPanel({ call, onClose }) {
     const text = draft.trim();
     if (!text) return;
     setDraft("");
-    void attempt(() => call.sendChat(text));
+    void attempt(() => call.sendChat(text).catch((/** @type {unknown} */ fault) => {
+      // Nothing that was written is lost.
+      setDraft((since) => since || text);
+      throw fault;
+    }));
   };
   return html`
     <aside class="panel" aria-label="Messages and files" data-testid="call-panel">

@@ -4,7 +4,7 @@
 import { Avatar } from "./avatar.js";
 import { Compose } from "./compose.js";
 import { clock } from "./format.js";
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { html, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
 
 /** @typedef {{ key: string, text: string, to: string | undefined, failed: string }} Unsent */
@@ -23,7 +23,7 @@ export function linked(text) {
  * @param {object} props
  * @param {import("../weir.js").Room} props.room
  * @param {Unsent[]} props.unsent
- * @param {string | null} props.to Whom to write to; null is everybody.
+ * @param {string | null} props.to The identity of whom to write to; null is everybody.
  * @param {(to: string | null) => void} props.onTo
  * @param {(text: string, to: string | null) => void} props.onSend
  * @param {(unsent: Unsent) => void} props.onRetry
@@ -34,11 +34,15 @@ export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
   const field = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
   const atEnd = useRef(true);
   const { local, members } = room;
-  const recipient = to !== null && members.has(to) ? to : null;
+  // Whose session was made anew is the same person; who is gone is nobody else, and least of all everybody.
+  const recipient = [...members.values()].findLast(({ identity }) => identity === to);
+  const name = useRef("");
+  if (recipient) name.current = recipient.name || "Guest";
+  const gone = to !== null && !recipient;
 
   // Before the next key, which would be a shortcut elsewhere.
   useLayoutEffect(() => field.current?.focus(), []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (to !== null) field.current?.focus();
   }, [to]);
   useLayoutEffect(() => {
@@ -47,9 +51,9 @@ export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
 
   const send = () => {
     const text = draft.trim();
-    if (!text) return;
+    if (!text || gone) return;
     atEnd.current = true;
-    onSend(text, recipient);
+    onSend(text, recipient?.pid ?? null);
     setDraft("");
   };
 
@@ -98,14 +102,16 @@ export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
       >
         <label class="to">
           <span>To</span>
-          <select class="field small" data-testid="chat-to" value=${recipient ?? ""} onChange=${(/** @type {any} */ event) => onTo(event.target.value || null)}>
-            <option value="" selected=${recipient === null}>Everyone</option>
-            ${[...members.values()].map((member) => html`<option key=${member.pid} value=${member.pid} selected=${recipient === member.pid}>${member.name || "Guest"} (private)</option>`)}
+          <select class="field small" data-testid="chat-to" value=${to ?? ""} onChange=${(/** @type {any} */ event) => onTo(event.target.value || null)}>
+            <option value="" selected=${to === null}>Everyone</option>
+            ${gone && html`<option value=${to} selected>${name.current} (has left)</option>`}
+            ${[...members.values()].map((member) => html`<option key=${member.pid} value=${member.identity} selected=${recipient === member}>${member.name || "Guest"} (private)</option>`)}
           </select>
           <${Icon} name="down" size=${16} />
         </label>
+        ${gone && html`<p class="message-state" role="status" data-testid="chat-gone">${name.current} has left: choose whom to write to.</p>`}
         <div class="compose">
-          <${Compose} field=${field} placeholder=${recipient ? `Private message to ${members.get(recipient)?.name}` : "Message everyone"} draft=${draft} onDraft=${setDraft} onSend=${send} />
+          <${Compose} field=${field} placeholder=${to === null ? "Message everyone" : `Private message to ${name.current}`} draft=${draft} onDraft=${setDraft} onSend=${send} />
         </div>
       </form>
     </div>

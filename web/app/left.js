@@ -1,6 +1,6 @@
 // After the call: why it ended, and the way back.
 
-import { html, useEffect, useRef } from "./html.js";
+import { html, useLayoutEffect, useRef } from "./html.js";
 import { Mark } from "./icons.js";
 
 /** @type {Record<string, [string, string]>} */
@@ -16,7 +16,7 @@ const ENDS = {
 /** @param {{ name: string, end: { reason: string | null, message: string }, onRejoin: () => void, onHome: () => void }} props */
 export function Left({ name, end, onRejoin, onHome }) {
   const heading = useRef(/** @type {HTMLElement | null} */ (null));
-  useEffect(() => heading.current?.focus(), []);
+  useLayoutEffect(() => heading.current?.focus(), []);
   const [title, text] = ENDS[end.reason ?? ""] ?? ["The call ended", end.message];
   return html`
     <main class="page left" data-testid="left-page">

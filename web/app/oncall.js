@@ -5,7 +5,7 @@ import { WeirError } from "../weir.js";
 import { Avatar } from "./avatar.js";
 import { CallPanel } from "./callpanel.js";
 import { Elapsed } from "./elapsed.js";
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon } from "./icons.js";
 import { useKeys } from "./keys.js";
 import { Menu } from "./menu.js";
@@ -123,7 +123,8 @@ export function OnCall({ call, room, place, toasts, onDismiss }) {
 function Party({ call, party }) {
   const video = useRef(/** @type {HTMLVideoElement | null} */ (null));
   const [size, setSize] = useState(0);
-  useEffect(() => {
+  // Before the party's session may be another one.
+  useLayoutEffect(() => {
     const element = video.current;
     if (!element) return undefined;
     const sized = () => setSize(element.videoWidth);

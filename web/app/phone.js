@@ -4,7 +4,7 @@
 import { Room, WeirError } from "../weir.js";
 import { Avatar } from "./avatar.js";
 import { useDevices } from "./devices.js";
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon, Mark } from "./icons.js";
 import { OnCall } from "./oncall.js";
 import { Incoming, Ringing } from "./ringing.js";
@@ -168,7 +168,7 @@ function Lobby({ room, place, onClosed, onHome }) {
     document.title = call?.state === "ringing" && !call.outgoing ? `${call.name} calls · weir` : `${place} · weir`;
   }, [call?.state, call?.id]);
   // After a call the focus is where the next thing to do is.
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (ended) heading.current?.focus();
   }, [ended]);
 

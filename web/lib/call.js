@@ -23,7 +23,9 @@ const RING_MARGIN = 5_000;
 /** The other one's session was replaced: its client says within this that it is still in the call, or another one has taken its place. */
 const BACK_WITHIN = 6_000;
 /** The other browser has closed the connection: the reason comes over the server, or never. */
-const GONE_AFTER = 1_500;
+const GONE_AFTER = 3_000;
+/** Who is being made anew is not found for a moment: when they are looked for again. */
+const AGAIN_AFTER = 500;
 
 /** @implements {api.Call} */
 export class Call extends EventTarget {
@@ -50,6 +52,8 @@ export class Call extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #backTimer;
   #viaRoom;
+  /** Who rings, where that may be several. @type {Set<string>} */
+  #ringers = new Set();
 
   /** @type {api.CallState} */
   state = "ringing";
@@ -81,7 +85,11 @@ export class Call extends EventTarget {
     const later = (/** @type {number} */ ms, /** @type {() => void} */ step) => this.#later(ms, step);
     this.#sends = new CallSends({
       room: host.room,
-      send: async (kind, track) => this.#direct?.send(kind, track),
+      send: async (kind, track) => {
+        await this.#direct?.send(kind, track);
+        // A device that took longer to open than the call to move.
+        if (track) await this.#move.add(kind, track);
+      },
       inRoom: () => this.#move.begun,
       over,
       changed: () => this.#tellSends(),
@@ -101,6 +109,7 @@ export class Call extends EventTarget {
       onLetGo: () => this.#letGo(),
       onFailed: () => this.end("failed", true),
       onAlone: () => this.end("left", true),
+      awaits: () => this.#invites.coming,
       changed: () => {
         this.#invites.here(this.#move.members.map(({ pid }) => pid));
         changed();
@@ -108,8 +117,8 @@ export class Call extends EventTarget {
       onFault,
       later,
     });
-    this.#invites = new CallInvites({ host, call: () => this.id, media, tell: (invitation) => this.#news.tell("invitation", { invitation }), changed, later });
-    this.#talk = new CallTalk({ room: host.room, direct, move: () => this.#move, news: this.#news });
+    this.#invites = new CallInvites({ host, call: () => this.id, media, tell: (invitation) => this.#news.tell("invitation", { invitation }), changed, later, onNobody: () => this.#move.look() });
+    this.#talk = new CallTalk({ room: host.room, other: this, direct, move: () => this.#move, news: this.#news });
   }
 
   /**
@@ -133,10 +142,12 @@ export class Call extends EventTarget {
     this.#ringTimer = setTimeout(() => this.end("timeout"), this.#host.ringMs + RING_MARGIN);
   }
 
-  #ringOut() {
+  #ringOut(until = Date.now() + BACK_WITHIN) {
     const { id } = this;
+    const rings = () => this.state === "ringing" && this.id === id;
     this.#say({ t: "call", to: this.pid, call: id, media: this.media, room: false }).catch((fault) => {
-      if (this.state !== "ringing" || this.id !== id || this.#saidAgain(fault)) return;
+      if (!rings() || this.#saidAgain(fault)) return;
+      if (this.#mayComeBack(fault, until)) return this.#later(AGAIN_AFTER, () => rings() && this.#ringOut(until));
       this.end(fault?.code === "not_found" ? "left" : "failed");
     });
   }
@@ -156,14 +167,23 @@ export class Call extends EventTarget {
   }
 
   /** Says that this end has accepted. */
-  #agree() {
-    if (this.state === "ended") return;
-    this.#say({ t: "call_reply", to: this.pid, call: this.id, ok: true }).catch((fault) => !this.#saidAgain(fault) && this.end("failed"));
+  #agree(until = Date.now() + BACK_WITHIN) {
+    if (this.#over) return;
+    this.#say({ t: "call_reply", to: this.pid, call: this.id, ok: true }).catch((fault) => {
+      if (this.#saidAgain(fault)) return;
+      if (this.#mayComeBack(fault, until)) return this.#later(AGAIN_AFTER, () => this.#agree(until));
+      this.end("failed");
+    });
+  }
+
+  /** They are still shown, and not found: their session is being made anew, or their edge does not know them yet. @param {any} fault @param {number} until */
+  #mayComeBack(fault, until) {
+    return fault?.code === "not_found" && Date.now() < until && this.#host.room.members.has(this.pid);
   }
 
   decline() {
     if (this.state !== "ringing" || this.outgoing) return;
-    this.#say({ t: "call_reply", to: this.pid, call: this.id, ok: false, why: "declined" }).catch(() => {});
+    for (const to of new Set([this.pid, ...this.#ringers])) this.#say({ t: "call_reply", to, call: this.id, ok: false, why: "declined" }).catch(() => {});
     this.end("declined");
   }
 
@@ -195,10 +215,21 @@ export class Call extends EventTarget {
     if (this.state === "connecting") this.#agree();
   }
 
+  /** Somebody in a call that goes through the room asks this end in, or along. @param {string} from */
+  rungBy(from) {
+    if (this.state === "ringing") this.#ringers.add(from);
+    else this.moveAsked(from);
+  }
+
+  /** The other one, at whichever of its sessions: while it moves to another edge it has two. @param {string} from */
+  #isOther(from) {
+    return from === this.pid || this.#host.room.members.get(from)?.identity === this.identity;
+  }
+
   /** @param {string} from @param {boolean} ok @param {import("../weir-protocol.js").CallEnd | null} why */
   replied(from, ok, why) {
     if (this.#invites.replied(from, ok, why)) return void this.toRoom().catch((error) => this.#fault(error));
-    if (from !== this.pid) return;
+    if (!this.#isOther(from)) return;
     this.#isBack();
     if (this.state !== "ringing" || !this.outgoing) return;
     if (!ok) return this.end(why ?? "declined");
@@ -209,20 +240,21 @@ export class Call extends EventTarget {
 
   /** @param {string} from @param {import("../weir-protocol.js").CallEnd} why */
   endedBy(from, why) {
-    if (from === this.pid || this.#move.members.some(({ pid }) => pid === from)) this.#without(from, why);
+    if (this.#isOther(from)) this.#without(this.pid, why);
+    else if (this.#move.members.some(({ pid }) => pid === from)) this.#without(from, why);
   }
 
   /** One of those in it has gone. @param {string} gone @param {api.CallEndReason} why */
   #without(gone, why) {
-    // Of several the others stay, in the room or, not come along yet, at the other end of the direct connection.
-    const others = this.#move.members.some(({ pid }) => pid !== gone) || (gone !== this.pid && this.#direct);
+    // Of several the others stay: in the room, or on their way there, or at the other end of the direct connection still.
+    const others = this.#move.members.some(({ pid }) => pid !== gone) || this.#invites.coming || (gone !== this.pid && this.#direct);
     if (!others) this.end(why);
     else if (gone === this.pid) this.#letGo();
   }
 
   /** @param {Pick<import("../weir-protocol.js").PeerSignalFrom, "from" | "desc" | "cand">} signal */
   signaled({ from, desc, cand }) {
-    if (from !== this.pid) return;
+    if (!this.#isOther(from)) return;
     this.#isBack();
     this.#direct?.hear({ desc, cand });
   }
@@ -234,11 +266,14 @@ export class Call extends EventTarget {
 
   /** @param {Member} member */
   memberJoined(member) {
+    this.#invites.joined(member);
     if (member.identity !== this.identity) return;
     if (member.pid !== this.pid) {
       // The same person under another name of session: at another edge, or after theirs was lost.
       this.pid = member.pid;
       this.#sessionGone = false;
+      // They ask into the call, or are in it, and do not say so again.
+      if (this.#viaRoom) this.#isBack();
       if (this.state === "ringing" && this.outgoing) this.#ringOut();
       this.#direct?.renewed();
     }
@@ -247,18 +282,25 @@ export class Call extends EventTarget {
 
   /** @param {Member} member */
   memberUpdated(member) {
-    // What asked this end to come along may be lost.
-    if (member.pid === this.pid && member.attrs[IN_CALL] === this.id && !this.#move.begun) this.moveAsked(member.pid);
+    if (member.attrs[IN_CALL] !== this.id) return;
+    // What said so may be lost: that somebody comes, is back, asks this end to come along.
+    if (this.#invites.rings(member.pid)) this.replied(member.pid, true, null);
+    if (member.pid !== this.pid) return;
+    this.#isBack();
+    if (!this.#move.begun) this.moveAsked(member.pid);
   }
 
   /** @param {Member} member @param {import("../weir-protocol.js").LeaveReason} reason */
   memberLeft({ pid }, reason) {
-    this.#invites.over(pid, "left");
+    this.#invites.left(pid, reason);
     if (pid !== this.pid) return;
+    // They tried to move to another edge, and stay where they were.
+    const stays = [...this.#host.room.members.values()].find((member) => member.identity === this.identity && member.pid !== pid);
+    if (stays) return this.memberJoined(stays);
     if (this.#move.through && !this.#direct) return; // Who is left over is seen there.
     if (this.#direct?.connected && (reason === "replaced" || reason === "timed_out")) this.#sessionGone = true;
     else if (reason === "replaced" && this.state === "ringing" && this.outgoing) return; // Their new session is rung too.
-    else if (reason === "replaced") this.#backTimer ??= setTimeout(() => this.#without(pid, "left"), BACK_WITHIN);
+    else if (reason === "replaced") this.#backTimer ??= setTimeout(() => this.#without(this.pid, "left"), BACK_WITHIN);
     else this.#without(pid, "left");
   }
 
@@ -272,6 +314,7 @@ export class Call extends EventTarget {
   renewed() {
     if (this.state === "ringing" && this.outgoing) this.#ringOut();
     if (this.state === "connecting" && !this.outgoing) this.#agree();
+    this.#invites.renewed();
     this.#move.renewed();
     this.#direct?.renewed();
   }
@@ -450,8 +493,8 @@ export class Call extends EventTarget {
     if (tell) {
       const why = reason === "left" ? "hung_up" : reason;
       for (const { pid } of this.parties) this.#say({ t: "call_end", to: pid, call: this.id, why }).catch(() => {});
-      this.#invites.cancel();
     }
+    this.#invites.cancel();
     for (const timer of [this.#ringTimer, this.#backTimer, ...this.#timers]) clearTimeout(timer);
     this.state = "ended";
     this.reason = reason;

@@ -32,6 +32,7 @@ const LAST_WORDS = 300;
  * @property {() => void} onLetGo The direct connection is not needed any more.
  * @property {() => void} onFailed There is no way at all.
  * @property {() => void} onAlone Nobody else is in it any more.
+ * @property {() => boolean} awaits Somebody has accepted, and is not there yet.
  * @property {() => void} changed
  * @property {(fault: unknown) => void} onFault
  * @property {(ms: number, step: () => void) => void} later
@@ -93,6 +94,12 @@ export class CallMove {
     this.#isThrough();
   }
 
+  /** What this end sends from now on. @param {"audio" | "video"} kind @param {MediaStreamTrack} track */
+  async add(kind, track) {
+    const { sends, onFault } = this.#setup;
+    await this.#inRoom?.add(kind, track, kind === "audio" && !sends.microphone).catch(onFault);
+  }
+
   /** The session was made anew. */
   renewed() {
     this.#inRoom?.renewed();
@@ -107,7 +114,7 @@ export class CallMove {
   /** Who is there changed, or there is no direct connection any more. */
   look() {
     if (!this.#inRoom) return;
-    if (this.members.length > 0 || this.#setup.direct()) {
+    if (this.members.length > 0 || this.#setup.direct() || this.#setup.awaits()) {
       clearTimeout(this.#aloneTimer);
       this.#aloneTimer = undefined;
     } else if (this.through) {
@@ -154,9 +161,11 @@ export class CallMove {
       const flows = await inRoom.flows(identity);
       const there = inRoom.members.some((member) => member.identity === identity);
       const late = Date.now() - start > SWAP_WITHIN;
-      if (late && !there) break;
-      if (early.length === 0) early.push(...this.#reserve(inRoom));
       const theirs = direct();
+      // Whoever was waited for is gone, and others are there.
+      const others = !theirs && inRoom.members.length > 0;
+      if (!there && (late || others)) break;
+      if (early.length === 0) early.push(...this.#reserve(inRoom));
       // Without a direct connection there is nothing to lose, and nothing said of what the other one sends.
       if ((!connected || !theirs) && there) this.#swapped = { audio: true, video: true };
       if (!this.#swapped.video && (flows.video || (there && !theirs?.hasVideo) || late)) {

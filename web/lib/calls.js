@@ -22,16 +22,20 @@ import { listen } from "./news.js";
  * @property {boolean} autoMove
  */
 
-/** Names of calls that are over: what was said about them may come late. */
+/** Calls that are over: what was said about them may come late. */
 const OVER_MOST = 64;
+/** Who has left a call may be asked back into it. Until then it is the word that has all of them come along into the room, come late. */
+const BACK_AFTER = 5_000;
+/** Who did not come may be asked again at once. @type {ReadonlySet<api.CallEndReason | null>} */
+const NOT_COME = new Set(["declined", "timeout", "cancelled"]);
 
 /** @implements {api.Calls} */
 export class Calls extends EventTarget {
   #host;
   /** Whether somebody would notice a ring. */
   #listens = false;
-  /** @type {Set<string>} */
-  #over = new Set();
+  /** By name, and why as far as this end knows. @type {Map<string, { why: api.CallEndReason | null, at: number }>} */
+  #over = new Map();
   #onHide = () => this.current?.hangUp();
   /** @type {Call | null} */
   current = null;
@@ -113,11 +117,16 @@ export class Calls extends EventTarget {
     const { room } = this.#host;
     const member = room.members.get(from);
     const { current } = this;
-    if (!member || this.#over.has(id)) return;
-    if (current?.id === id) return viaRoom ? current.moveAsked(from) : current.rungAgain(member);
+    if (!member) return;
+    if (current?.id === id) return viaRoom ? current.rungBy(from) : current.rungAgain(member);
+    const over = this.#over.get(id);
+    if (over && viaRoom && (NOT_COME.has(over.why) || Date.now() - over.at > BACK_AFTER)) this.#over.delete(id);
+    // The answer was lost with a session of theirs.
+    else if (over) return over.why === "declined" ? this.#refuse(from, id, "declined") : undefined;
     const able = this.#listens && room.local.grants.publish && room.local.grants.data;
     if (!able) return this.#refuse(from, id, "unavailable");
-    if (current?.identity === member.identity && !viaRoom) {
+    const alone = !current?.parties.some(({ identity }) => identity !== member.identity);
+    if (current?.identity === member.identity && alone && !viaRoom) {
       // Both rang: the one with the smaller name of session stays the caller, and the other one has thereby accepted.
       if (current.state === "ringing" && current.outgoing) return room.local.pid < from ? this.#remember(id) : current.yield(id);
       // They begin anew: their end of the old call is gone.
@@ -138,7 +147,7 @@ export class Calls extends EventTarget {
   /** @param {ConstructorParameters<typeof Call>[1]} what */
   #begin(what) {
     const call = new Call(this.#host, what, (ended) => {
-      this.#remember(ended.id);
+      this.#remember(ended.id, ended.reason);
       if (this.current === ended) this.current = null;
       this.dispatchEvent(new CustomEvent("ended", { detail: { call: ended } }));
     });
@@ -147,12 +156,12 @@ export class Calls extends EventTarget {
     return call;
   }
 
-  /** @param {string} id */
-  #remember(id) {
+  /** @param {string} id @param {api.CallEndReason | null} [why] */
+  #remember(id, why = null) {
     // The newest last.
     this.#over.delete(id);
-    this.#over.add(id);
-    for (const oldest of this.#over) {
+    this.#over.set(id, { why, at: Date.now() });
+    for (const oldest of this.#over.keys()) {
       if (this.#over.size <= OVER_MOST) break;
       this.#over.delete(oldest);
     }

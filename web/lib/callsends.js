@@ -113,10 +113,15 @@ export class CallSends {
     });
   }
 
-  /** What the room publishes of a kind now. @param {"audio" | "video"} kind @param {api.LocalTrack | null} track */
+  /** What the room publishes of a kind now. @param {"audio" | "video"} kind @param {import("./members.js").LocalTrack | null} track */
   async #published(kind, track) {
     // Turned on while the call ended.
     if (this.#setup.over()) return track && this.#setup.room.unpublish(track);
+    if (track && !this.#setup.inRoom()) {
+      // Turned on while the call went back: the device goes on.
+      track.owned = false;
+      this.#setup.room.unpublish(track).catch(() => {});
+    }
     this.tracks[kind] = track?.media ?? null;
     await this.#setup.send(kind, this.tracks[kind]);
   }

@@ -13,6 +13,7 @@ const FILES_MOST = 200;
 /**
  * @typedef {object} TalkSetup
  * @property {import("./room.js").Room} room
+ * @property {{ identity: string }} other The one who was called, or who called.
  * @property {() => import("./calldirect.js").Direct | null} direct
  * @property {() => import("./callmove.js").CallMove} move
  * @property {import("./news.js").News<import("../weir.js").CallEvents>} news
@@ -32,13 +33,15 @@ export class CallTalk {
 
   /** @param {string} text */
   async say(text) {
-    const { room, direct, move } = this.#setup;
+    const { room, other, direct, move } = this.#setup;
     if (new TextEncoder().encode(text).length > TEXT_MOST) throw new WeirError("too_large", `A message may have ${TEXT_MOST} bytes at most.`);
-    if (move().through) {
-      await Promise.all(move().members.map(({ pid }) => room.sendChat(text, pid)));
-    } else if (!direct()?.say({ t: "chat", text })) {
-      throw new WeirError("bad_state", "The call is not connected yet.");
-    }
+    // Whoever has not come along is reached directly, and the others through the room.
+    const { members, through } = move();
+    const came = members.some(({ identity }) => identity === other.identity);
+    const said = !(through && came) && direct()?.say({ t: "chat", text }) === true;
+    const rest = members.filter(({ identity }) => !said || identity !== other.identity);
+    if (!said && rest.length === 0) throw new WeirError("bad_state", "Nobody is connected to the call at the moment.");
+    await Promise.all(rest.map(({ pid }) => room.sendChat(text, pid)));
     this.#line({ own: true, name: room.local.name, text });
   }
 

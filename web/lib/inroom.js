@@ -8,6 +8,11 @@
 /** The attribute of a member that names the call it is in. */
 export const IN_CALL = "weir.call";
 
+/** Whoever's session is made anew says within this that they are still in the call. */
+const BACK_WITHIN = 6_000;
+
+const SOURCES = /** @type {const} */ ({ audio: "microphone", video: "camera" });
+
 export class InRoom {
   #host;
   #call;
@@ -20,6 +25,10 @@ export class InRoom {
   #left = false;
   /** What the application itself published before. @type {Set<string>} */
   #others = new Set();
+  /** Under which name of session somebody was in the call last, by identity. @type {Map<string, string>} */
+  #sessions = new Map();
+  /** Until when those are counted who have not said so again. @type {Map<string, number>} */
+  #awaited = new Map();
 
   /** @param {import("./calls.js").Host} host @param {string} call @param {() => void} onChange */
   constructor(host, call, onChange) {
@@ -40,13 +49,18 @@ export class InRoom {
     this.#others = new Set(room.local.tracks.keys());
     const attribute = this.#tell(this.#call);
     this.#look();
-    const { sources } = room.local.grants;
-    /** @type {[import("../weir-protocol.js").Source, MediaStreamTrack | null, boolean][]} */
-    const all = [["microphone", tracks.audio, muted], ["camera", tracks.video, false]];
-    // From browser to browser everything may be sent; what the token does not grant stays there.
-    const granted = all.filter(([source]) => !sources || sources.includes(source));
-    const published = granted.map(([source, media, muted]) => media && room.publish(media, { source, muted, owned: true }));
+    const published = [tracks.audio && this.add("audio", tracks.audio, muted), tracks.video && this.add("video", tracks.video, false)];
     await Promise.all([attribute, ...published]);
+  }
+
+  /** Publishes a track more. @param {"audio" | "video"} kind @param {MediaStreamTrack} media @param {boolean} muted */
+  async add(kind, media, muted) {
+    const { room } = this.#host;
+    const source = SOURCES[kind];
+    const { sources } = room.local.grants;
+    // From browser to browser everything may be sent; what the token does not grant stays there.
+    if (!this.#joined || room.local.track(source) || (sources && !sources.includes(source))) return;
+    await room.publish(media, { source, muted, owned: true });
   }
 
   /** Of a session that was made anew: tracks are published again by the room, the rest is for us. */
@@ -60,7 +74,27 @@ export class InRoom {
 
   /** @returns {Member[]} */
   get members() {
-    return [...this.#host.room.members.values()].filter(({ attrs }) => attrs[IN_CALL] === this.#call);
+    return [...this.#host.room.members.values()].filter((member) => member.attrs[IN_CALL] === this.#call || this.#awaits(member));
+  }
+
+  /** A newer session of somebody in the call says so in a moment. @param {Member} member */
+  #awaits({ pid, identity }) {
+    const before = this.#sessions.get(identity);
+    if (before === undefined || before === pid) return false;
+    let until = this.#awaited.get(pid);
+    if (until === undefined) {
+      this.#awaited.set(pid, (until = Date.now() + BACK_WITHIN));
+      setTimeout(() => !this.#left && this.#look(), BACK_WITHIN + 1);
+    }
+    return Date.now() < until;
+  }
+
+  #keep() {
+    for (const { pid, identity, attrs } of this.#host.room.members.values()) {
+      if (attrs[IN_CALL] === this.#call) this.#sessions.set(identity, pid);
+      else if (this.#sessions.get(identity) === pid) this.#sessions.delete(identity);
+    }
+    for (const pid of this.#awaited.keys()) if (!this.#host.room.members.has(pid)) this.#awaited.delete(pid);
   }
 
   /** @param {string} identity @param {"camera" | "microphone"} source @returns {RemoteTrack | null} what can be seen or heard of somebody. */
@@ -74,7 +108,7 @@ export class InRoom {
     const media = this.#host.media();
     const found = { audio: false, video: false };
     if (!media) return found;
-    const reports = await media.connection.getStats();
+    const reports = await media.connection.getStats().catch(() => new Map());
     for (const [kind, source] of /** @type {const} */ ([["audio", "microphone"], ["video", "camera"]])) {
       const id = this.track(identity, source)?.id;
       if (!id) continue;
@@ -91,6 +125,7 @@ export class InRoom {
 
   #look() {
     const { room } = this.#host;
+    this.#keep();
     const here = this.members;
     for (const id of this.#wanted) if (![...room.members.values()].some(({ tracks }) => tracks.has(id))) this.#wanted.delete(id);
     const tracks = this.#joined ? here.flatMap((member) => [...member.tracks.values()]).filter(({ id }) => !this.#wanted.has(id)) : [];

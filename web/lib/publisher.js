@@ -92,7 +92,7 @@ export class Publisher {
     this.#watchEnd(track, media);
     this.#on.onChange(track, "published");
     try {
-      track.id = await connection.publish(media, { cid: track.cid, source, name, muted });
+      this.#called(track, { muted, id: await connection.publish(media, { cid: track.cid, source, name, muted }) });
     } catch (fault) {
       // A new session publishes it again by itself; whoever waits is told that it took a detour by nothing at all.
       if (this.#local.tracks.get(track.cid) === track && !(fault instanceof WeirError && fault.code === "closed")) {
@@ -115,14 +115,12 @@ export class Publisher {
     track.id = null;
     // A camera that is off has nothing to publish; turning it on publishes it.
     if (!track.media) return void this.#local.tracks.delete(track.cid);
+    const { muted } = track;
     this.#on
       .media()
       .publish(track.media, track)
       .then(
-        (id) => {
-          track.id = id;
-          this.#on.onChange(track, "published");
-        },
+        (id) => this.#named(track, { muted, id }),
         (fault) => fault instanceof WeirError && fault.code !== "closed" && this.#on.onFault(fault),
       );
   }
@@ -177,9 +175,14 @@ export class Publisher {
   }
 
   /** @param {LocalTrack} track @param {{ muted: boolean, id: string | null }} entry */
-  #named(track, { muted, id }) {
-    track.id = id;
+  #named(track, entry) {
+    this.#called(track, entry);
     this.#on.onChange(track, "published");
+  }
+
+  /** The server has a name for it; whether it is muted could not be said of it before. @param {LocalTrack} track @param {{ muted: boolean, id: string | null }} entry */
+  #called(track, { muted, id }) {
+    track.id = id;
     if (id !== null && muted !== track.muted) this.#on.request({ t: "mute", track: id, muted: track.muted }).catch(() => {});
   }
 

@@ -64,9 +64,11 @@ export class Roster {
    */
   reconcile(peers, { patient }) {
     const present = new Set(peers.map(({ pid }) => pid));
-    for (const pid of [...this.members.keys()]) {
+    const identities = new Set(peers.map(({ identity }) => identity));
+    for (const { pid, identity } of [...this.members.values()]) {
       if (present.has(pid)) continue;
-      if (!patient) this.#gone(pid, "timed_out");
+      if (identities.has(identity)) this.left(pid, "replaced");
+      else if (!patient) this.#gone(pid, "timed_out");
       else if (!this.#missed.has(pid)) this.#miss(pid, "timed_out", MISSED_FOR);
     }
     for (const peer of peers) this.joined(peer);
