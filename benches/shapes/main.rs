@@ -2,7 +2,10 @@
 //! grows with the members. The crowd is `weir load`'s, on the same machine, over loopback; the column `crowd` says how busy its
 //! busiest thread was, and near 1.00 the row says more of it than of the server.
 //!
-//! `cargo bench --bench shapes -- [--only talk,rooms] [--seconds 15] [--threads 1] [--shards 1] [--list]`
+//! `cargo bench --bench shapes -- [--only talk,rooms] [--seconds 15] [--threads 1] [--shards 1] [--instructions] [--list]`
+//!
+//! `--instructions` counts what the server's process executes, by valgrind, instead of timing it: of small shapes, as that is fifty times
+//! slower.
 //!
 //! `WEIR_BINARY` names another `weir` than the one that cargo has built beside the bench. Columns: CPU of the whole process in cores and per
 //! packet that it sent, while all were there; milliseconds of CPU for each join, and joins per second; what a member holds more of memory
@@ -13,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod instructions;
 mod ramp;
 mod sockets;
 
@@ -46,6 +50,7 @@ struct Options {
     seconds: u64,
     threads: usize,
     shards: String,
+    instructions: bool,
 }
 
 fn shapes() -> Vec<Shape> {
@@ -108,6 +113,7 @@ impl Options {
             seconds: value("--seconds").map_or(15, |text| text.parse().expect("--seconds takes a number")),
             threads: value("--threads").map_or(1, |text| text.parse().expect("--threads takes a number")),
             shards: value("--shards").cloned().unwrap_or_else(|| "1".to_owned()),
+            instructions: words.iter().any(|word| word == "--instructions"),
         }
     }
 
@@ -120,6 +126,9 @@ impl Options {
 fn main() {
     let options = Options::from_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    if options.instructions {
+        return instructions::print(&runtime, &options);
+    }
     println!("{HEAD}");
     for shape in shapes().iter().filter(|shape| options.wants(shape.name)) {
         match runtime.block_on(visit(&options, shape)) {
@@ -143,7 +152,20 @@ fn main() {
 async fn visit(options: &Options, shape: &Shape) -> Result<String, String> {
     let server = Weir::start(Ipv4Addr::LOCALHOST, &["--shards", &options.shards]).await?;
     let empty = Usage::of(server.pid());
-    let plan = Plan {
+    let plan = plan(options, shape, &server);
+    let mut looks: Vec<Usage> = Vec::new();
+    let look = |sample: &Sample| {
+        if sample.steady {
+            looks.push(Usage::of(server.pid()));
+        }
+    };
+    let report = drive::run(plan, look, std::future::pending()).await?;
+    let (Some(first), Some(last)) = (looks.first(), looks.last()) else { return Err("not all came".to_owned()) };
+    Ok(row(shape, &report, [&empty, first, last]))
+}
+
+fn plan(options: &Options, shape: &Shape, server: &Weir) -> Plan {
+    Plan {
         scenario: shape.scenario.clone(),
         servers: vec![server.url.clone()],
         tokens: server.tokens.clone(),
@@ -154,16 +176,7 @@ async fn visit(options: &Options, shape: &Shape) -> Result<String, String> {
         verify: false,
         limit_bps: None,
         meter: Meter { pids: Vec::new(), pages: vec![server.metrics.clone()] },
-    };
-    let mut looks: Vec<Usage> = Vec::new();
-    let look = |sample: &Sample| {
-        if sample.steady {
-            looks.push(Usage::of(server.pid()));
-        }
-    };
-    let report = drive::run(plan, look, std::future::pending()).await?;
-    let (Some(first), Some(last)) = (looks.first(), looks.last()) else { return Err("not all came".to_owned()) };
-    Ok(row(shape, &report, [&empty, first, last]))
+    }
 }
 
 fn row(shape: &Shape, report: &Report, [empty, joined, last]: [&Usage; 3]) -> String {

@@ -11,8 +11,8 @@ use weir::load::plan::Tokens;
 
 pub(crate) const KEY: &str = "bench";
 pub(crate) const SECRET: &str = "a secret of a bench that is long enough";
-/// How long a server may take to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to answer for the first time, where something counts what it does, too.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server. `WEIR_BINARY` names another than the one that cargo has built beside the bench.
 pub(crate) struct Weir {
@@ -27,13 +27,17 @@ pub(crate) struct Weir {
 impl Weir {
     /// Starts it and waits until it answers. `more` are arguments of `weir serve`.
     pub(crate) async fn start(address: Ipv4Addr, more: &[&str]) -> Result<Self, String> {
-        let binary = binary();
+        Self::start_by(Command::new(binary()), address, more).await
+    }
+
+    /// The same by a command that has the server's arguments after its own.
+    pub(crate) async fn start_by(mut command: Command, address: Ipv4Addr, more: &[&str]) -> Result<Self, String> {
         let (listen, admin) = (format!("{address}:8080"), format!("{address}:9090"));
-        let mut command = Command::new(&binary);
         command.args(["serve", "--http-listen", &listen, "--admin-listen", &admin]);
         command.args(["--advertise", &address.to_string(), "--tcp-port", "0", "--log", "warn"]).args(more);
         command.env(format!("WEIR_AUTH__KEYS__{KEY}"), SECRET);
-        let child = command.spawn().map_err(|error| format!("{binary} can't be started: {error}"))?;
+        let child =
+            command.spawn().map_err(|error| format!("{} can't be started: {error}", command.get_program().display()))?;
         let keys = [(KEY.to_owned(), Secret::new(SECRET.to_owned()))].into_iter().collect();
         let tokens = Tokens::Signed { keys, key: KEY.to_owned() };
         let server = Self { child, url: format!("http://{listen}"), metrics: format!("http://{admin}/metrics"), tokens };

@@ -91,16 +91,46 @@ describe("a call of three", { timeout: 600_000 }, () => {
   });
 
   test("a private message reaches one and no other", async () => {
-    const pid = await ben.page.evaluate(() => [...globalThis.weirRoom.members.values()].find(({ name }) => name === "Cleo").pid);
-    await ben.page.select('[data-testid="chat-to"]', pid);
-    await ben.type("chat-input", "For you alone");
-    await ben.press("Enter");
+    /** @param {string} name */
+    const chooses = async (name) => {
+      const identity = await ben.page.evaluate((name) => [...globalThis.weirRoom.members.values()].find((member) => member.name === name).identity, name);
+      await ben.page.select('[data-testid="chat-to"]', identity);
+    };
+    const says = async (text) => {
+      await ben.type("chat-input", text);
+      await ben.press("Enter");
+    };
+    /** @param {Person} person */
+    const heard = (person) => person.page.evaluate(() => globalThis.weirRoom.chat.map(({ text }) => text));
+    await chooses("Cleo");
+    await says("For you alone");
     await cleo.click("chat");
     await cleo.see('[data-testid="private-mark"]');
-    const [adas, cleos] = await Promise.all([ada, cleo].map((person) => person.page.evaluate(() => globalThis.weirRoom.chat.map(({ text }) => text))));
-    assert.ok(cleos.includes("For you alone"));
-    assert.ok(!adas.includes("For you alone"));
     await cleo.shot("call-06-private");
+    // Her session is made anew: she is the same person.
+    const before = await cleo.page.evaluate(() => globalThis.weirRoom.local.pid);
+    await cleo.page.evaluate(() => globalThis.weirRoom.simulate("session"));
+    await ben.until("she is back", (before) => [...globalThis.weirRoom.members.values()].some(({ name, pid }) => name === "Cleo" && pid !== before), before);
+    await says("And this too");
+    await cleo.until("both", () => globalThis.weirRoom.chat.filter(({ text }) => ["For you alone", "And this too"].includes(text)).length === 2);
+    // Who has left gets nothing, and nobody else does.
+    const dan = await new Person("Dan", server).open();
+    await dan.join(ROOM);
+    await ben.until("Dan", () => [...globalThis.weirRoom.members.values()].some(({ name }) => name === "Dan"));
+    await chooses("Dan");
+    await ben.type("chat-input", "Not for the others");
+    await dan.close();
+    await ben.see('[data-testid="chat-gone"]');
+    await ben.press("Enter");
+    await ben.shot("call-06-gone");
+    assert.equal(await ben.page.$eval('[data-testid="chat-input"]', (field) => field.value), "Not for the others");
+    await ben.page.select('[data-testid="chat-to"]', "");
+    await ben.type("chat-input", "");
+    await ben.press("Enter");
+    await ada.until("what is for all", () => globalThis.weirRoom.chat.some(({ text }) => text === "Not for the others"));
+    const [adas, cleos] = [await heard(ada), await heard(cleo)];
+    assert.ok(["For you alone", "And this too"].every((text) => cleos.includes(text) && !adas.includes(text)));
+    assert.equal(adas.filter((text) => text === "Not for the others").length, 1, "once it was chosen so");
     for (const person of [ada, ben, cleo]) await person.click("panel-close");
   });
 

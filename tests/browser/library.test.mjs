@@ -11,6 +11,7 @@ import { ladder, layers, scalable, sendEncodings, withOpusDtx } from "../../web/
 import { Edges, socketUrl } from "../../web/lib/edges.js";
 import { FILE_MOST, Files } from "../../web/lib/files.js";
 import { LocalMember } from "../../web/lib/members.js";
+import { Publisher } from "../../web/lib/publisher.js";
 import { Roster } from "../../web/lib/roster.js";
 import { Signal } from "../../web/lib/signal.js";
 import { betterThroughRoom, wayOf } from "../../web/lib/way.js";
@@ -405,15 +406,19 @@ describe("the socket of a session", () => {
 describe("who is in the room", () => {
   const camera = { id: "t1", kind: "video", source: "camera", name: "", muted: false, layers: [], path: [] };
   const ben = (pid, tracks = [camera]) => ({ pid, identity: "ben", name: "Ben", attrs: {}, node: "e1", region: "eu", hand: false, away: false, tracks });
-  let roster, told;
+  let roster, told, reasons;
 
   beforeEach(() => {
     mock.timers.enable({ apis: ["setTimeout"] });
     told = [];
+    reasons = [];
     roster = new Roster(new LocalMember(), {
       mediaOf: () => null,
       show: (id, media, hold) => told.push(`${media ? "shows" : hold ? "holds" : "clears"} ${id}`),
-      tell: (type, { member }) => /^member(joined|left)$/.test(type) && told.push(`${type} ${member.pid}`),
+      tell: (type, { member, reason }) => {
+        if (/^member(joined|left)$/.test(type)) told.push(`${type} ${member.pid}`);
+        if (reason) reasons.push(reason);
+      },
       changed: () => {},
     });
     roster.joined(ben("m1"));
@@ -451,9 +456,50 @@ describe("who is in the room", () => {
     assert.deepEqual([told.at(-1), roster.members.size], ["memberleft m1", 0]);
   });
 
+  test("whoever is there under another name of session in a snapshot went nowhere", () => {
+    for (const patient of [false, true]) {
+      const [before, after] = patient ? ["m2", "m3"] : ["m1", "m2"];
+      told.length = 0;
+      roster.reconcile([ben(after, [])], { patient });
+      assert.deepEqual([...roster.members.keys()], [after]);
+      assert.deepEqual(told.filter((each) => each.startsWith("member")), [`memberleft ${before}`, `memberjoined ${after}`]);
+      assert.deepEqual(reasons.splice(0), ["replaced"]);
+    }
+  });
+
   test("a camera that is turned off leaves no picture of somebody who stays", () => {
     roster.bind(roster.find("t1").track, null);
     assert.deepEqual(told, ["clears t1"]);
+  });
+});
+
+describe("what one publishes", () => {
+  test("is muted or not as was said last, also while the server had no name for it", async () => {
+    const media = /** @type {any} */ (Object.assign(new EventTarget(), { kind: "audio", enabled: true, readyState: "live", stop: () => {} }));
+    const local = new LocalMember();
+    local.grants = { ...local.grants, publish: true };
+    const asked = [];
+    let answer;
+    const connection = { publish: () => new Promise((done) => (answer = done)), setMuted: () => {}, unpublish: () => {} };
+    const publisher = new Publisher(local, {
+      media: () => /** @type {any} */ (connection),
+      request: async (body) => void asked.push(body),
+      onChange: () => {},
+      onFault: () => {},
+    });
+    const published = publisher.publish(media, { source: "microphone", muted: true });
+    await publisher.setMicrophone(true, {});
+    answer("t1");
+    const track = await published;
+    assert.deepEqual(asked, [{ t: "mute", track: "t1", muted: false }]);
+    // And on the connection that follows.
+    publisher.republish();
+    await publisher.setMicrophone(false, {});
+    answer("t2");
+    await new Promise((done) => setTimeout(done));
+    assert.deepEqual([track.id, asked.at(-1)], ["t2", { t: "mute", track: "t2", muted: true }]);
+    await publisher.setMicrophone(true, {});
+    assert.deepEqual([asked.length, asked.at(-1)], [3, { t: "mute", track: "t2", muted: false }]);
   });
 });
 
