@@ -128,14 +128,7 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
       await meet([ada, ben]);
       await Promise.all([ada.answers("nothing"), ben.answers("nothing")]);
       const at = Date.now() + 1_000;
-      const ids = await Promise.all(
-        [ada, ben].map((one) =>
-          one.page.evaluate(async (at) => {
-            await new Promise((done) => setTimeout(done, at - Date.now()));
-            return globalThis.weirRoom.calls.call([...globalThis.weirRoom.members.keys()][0]).id;
-          }, at),
-        ),
-      );
+      const ids = await Promise.all([ada.ringsAt(at), ben.ringsAt(at)]);
       await Promise.all([ada.call("connected"), ben.call("connected")]);
       const id = await ada.of("id");
       const [yielded, stayed] = (await ada.of("outgoing")) ? [ben, ada] : [ada, ben];
@@ -211,7 +204,7 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
       await connected();
       await staysBehind();
       await ada.page.evaluate(() => void globalThis.testCall.toRoom());
-      await ada.until("it went back", () => globalThis.testFaults.length === 1 && globalThis.testCall.canSendFiles);
+      await ada.until("it went back", () => globalThis.testFaults.some((fault) => /could not be moved/.test(fault)) && globalThis.testCall.canSendFiles);
       await Promise.all([ada.watches("Ben"), ben.watches("Ada")]);
       assert.equal(await ada.of("via"), "direct");
       await ada.page.evaluate(() => globalThis.testCall.setCamera(false));
@@ -316,8 +309,10 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
 
     test("whoever two have rung at once is missed by neither", async () => {
       await connected([cleo]);
-      await cleo.answers("accept");
+      await cleo.answers("nothing");
       await Promise.all([ada, ben].map((one) => one.page.evaluate(() => globalThis.testCall.add([...globalThis.weirRoom.members.values()].find(({ name }) => name === "Cleo").pid))));
+      await cleo.call("ringing");
+      await cleo.page.evaluate(() => void globalThis.testCall.accept());
       await cleo.call("connected");
       for (const one of [ada, ben]) await one.until("nobody is waited for", () => globalThis.testCall.parties.length === 2 && globalThis.testCall.invited.size === 0);
       await Promise.all([ada, ben].map((one) => one.does("hangUp")));
@@ -368,7 +363,7 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
         void globalThis.testCall.toRoom().catch(() => {});
         void globalThis.testCall.setMicrophone(false);
       });
-      await ada.until("it is silent", () => globalThis.testCaptured.every(({ kind, enabled, readyState }) => kind !== "audio" || !enabled || readyState === "ended"), undefined, 3_000);
+      await ada.until("it is silent", () => globalThis.testCaptured.every(({ kind, enabled, readyState }) => kind !== "audio" || !enabled || readyState === "ended"));
       await ada.offline(false);
       await Promise.all([ada.goes("room"), ben.goes("room")]);
       assert.equal(await heard(), false);
@@ -380,6 +375,7 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
   describe("others in the room", () => {
     test("say what they like about the call of two, and change nothing", async () => {
       await connected([cleo], { calls: { autoMove: false } });
+      await Promise.all([ada.goes("direct"), ben.goes("direct")]);
       const id = await ada.of("id");
       const nonsense = async (to) => [
         { t: "call_end", to, call: id, why: "hung_up" },
@@ -422,8 +418,8 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
         globalThis.weirRoom.calls.on("incoming", () => (globalThis.testRings += 1));
       });
       await cleo.raw(...Array.from({ length: 40 }, (_, n) => ({ id: 1_000 + n, t: "call", to, call: `ring-${n}`, media: { audio: true, video: true }, room: false })));
-      await cleo.until("the answers", () => globalThis.testHeard.filter(({ t, id, code }) => t === "err" && id >= 1_000 && code === "rate_limited").length === 30);
-      await ben.until("one rings", () => globalThis.weirRoom.calls.current?.id === "ring-9" && globalThis.weirRoom.calls.current.state === "ringing");
+      await cleo.until("the answers", () => globalThis.testHeard.filter(({ t, id, code }) => t === "err" && id >= 1_000 && code === "rate_limited").length >= 28);
+      await ben.until("one rings", () => /^ring-/.test(globalThis.weirRoom.calls.current?.id) && globalThis.weirRoom.calls.current.state === "ringing");
       await ben.page.evaluate(() => globalThis.weirRoom.calls.current.decline());
       await ben.until("none rings", () => globalThis.weirRoom.calls.current === null);
     });
@@ -463,7 +459,7 @@ describe("a call in which something goes wrong", { timeout: 1_200_000 }, () => {
       await dan.answers(state === "ringing" ? "nothing" : "accept");
       await ada.rings("Dan");
       if (state === "ringing") await dan.call("ringing");
-      if (state === "connecting") await ada.call("connecting");
+      if (state === "connecting") await ada.until("it is accepted", () => ["connecting", "connected"].includes(globalThis.testCall.state));
       if (state.startsWith("mov")) {
         await Promise.all([ada.call("connected"), dan.call("connected")]);
         await ada.does("toRoom");

@@ -48,7 +48,7 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
   });
 
   test("declined, cancelled, not answered", async () => {
-    await meet({ calls: { ringMs: 4_000 } });
+    await meet();
     await ben.answers("decline");
     await ada.rings("Ben");
     await Promise.all([ada.call("ended", "declined"), ben.call("ended", "declined")]);
@@ -57,6 +57,8 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
     await ben.call("ringing");
     await ada.does("hangUp");
     await Promise.all([ada.call("ended", "cancelled"), ben.call("ended", "cancelled")]);
+    await meet({ calls: { ringMs: 4_000 } });
+    await ben.answers("nothing");
     await ada.rings("Ben");
     await ben.call("ringing");
     await Promise.all([ada.call("ended", "timeout"), ben.call("ended", "timeout")]);
@@ -82,14 +84,7 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
     await Promise.all([ada.until("Ben", () => globalThis.weirRoom.members.size === 1), ben.until("Ada", () => globalThis.weirRoom.members.size === 1)]);
     // The clocks of one machine: both at the same moment.
     const at = Date.now() + 1_500;
-    await Promise.all(
-      [ada, ben].map((one) =>
-        one.page.evaluate(async (at) => {
-          await new Promise((done) => setTimeout(done, at - Date.now()));
-          globalThis.weirRoom.calls.call([...globalThis.weirRoom.members.keys()][0]);
-        }, at),
-      ),
-    );
+    await Promise.all([ada.ringsAt(at), ben.ringsAt(at)]);
     await Promise.all([ada.call("connected"), ben.call("connected")]);
     await Promise.all([ada.watches("Ben"), ben.watches("Ada")]);
     const [one, other] = await Promise.all([ada, ben].map((each) => each.page.evaluate(() => ({ id: globalThis.testCall.id, outgoing: globalThis.testCall.outgoing }))));
@@ -99,6 +94,7 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
 
   test("words and a file arrive, a file can be stopped, and a muted camera is known", async (context) => {
     await connected();
+    for (const one of [ada, ben]) await one.until("words can be said", () => globalThis.testCall.canSendFiles);
     await ada.page.evaluate(() => globalThis.testCall.sendChat("Hello <b>Ben</b>"));
     await ben.until("the words", () => globalThis.testCall.chat.some(({ own, name, text }) => !own && name === "Ada" && text === "Hello <b>Ben</b>"));
 
@@ -245,6 +241,7 @@ describe("a call from browser to browser", { timeout: 600_000 }, () => {
     const cleo = await callers.person("Cleo", 2);
     await cleo.meet(`meet-${rooms}`);
     await cleo.answers("decline");
+    await ada.goes("direct");
     await ada.until("Cleo", () => globalThis.weirRoom.members.size === 2);
     await ada.page.evaluate(() => globalThis.testCall.add([...globalThis.weirRoom.members.values()].find(({ name }) => name === "Cleo").pid));
     await ada.until("the answer", () => [...globalThis.testCall.invited.values()][0]?.state === "declined");

@@ -122,6 +122,21 @@ export class Caller extends Person {
     );
   }
 
+  /** Rings the only other one at a moment, and hears no ring of theirs before. Resolves with the name of the call. @param {number} at */
+  ringsAt(at) {
+    return this.page.evaluate(async (at) => {
+      const { calls, members } = globalThis.weirRoom;
+      const hear = calls.hear.bind(calls);
+      const early = [];
+      calls.hear = (message) => (message.t === "call" ? early.push(message) > 0 : hear(message));
+      await new Promise((done) => setTimeout(done, at - Date.now()));
+      const { id } = calls.call([...members.keys()][0]);
+      delete calls.hear;
+      early.forEach(hear);
+      return id;
+    }, at);
+  }
+
   /** @param {string} state @param {string} [reason] */
   async call(state, reason) {
     await this.until(`the call is ${state}`, ({ state, reason }) => globalThis.testCall?.state === state && (reason === undefined || globalThis.testCall.reason === reason), { state, reason });

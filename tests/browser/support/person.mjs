@@ -209,15 +209,21 @@ export class Person {
   /** From now on, notes when someone's tile paints a frame, whatever stream or element it comes from. */
   watchPicture(name) {
     return this.page.evaluate((selector) => {
-      const painted = { at: [performance.now()], frames: -1 };
+      // While the page itself stands still, as on a machine that others use too, it can't see a picture move.
+      let [looked, away] = [performance.now(), 0];
+      const clock = () => performance.now() - away;
+      const painted = { at: [clock()], frames: -1, clock };
       (globalThis.testPainted ??= {})[selector] = painted;
       // Counted, not called back for: a callback that waits while the track of the stream is swapped may never come.
       setInterval(() => {
+        const now = performance.now();
+        if (now - looked > 60) away += now - looked;
+        looked = now;
         const element = document.querySelector(selector);
         const frames = element?.getVideoPlaybackQuality().totalVideoFrames ?? painted.frames;
         if (frames === painted.frames) return;
         painted.frames = frames;
-        if (!element.classList.contains("hidden")) painted.at.push(performance.now());
+        if (!element.classList.contains("hidden")) painted.at.push(clock());
       }, 10);
     }, `${this.tile(name)} video`);
   }
@@ -225,7 +231,8 @@ export class Person {
   /** The longest time in milliseconds without a frame since {@link watchPicture}, and when the last ones came. */
   frozen(name) {
     return this.page.evaluate((selector) => {
-      const times = [...globalThis.testPainted[selector].at, performance.now()];
+      const { at, clock } = globalThis.testPainted[selector];
+      const times = [...at, clock()];
       return { longest: Math.max(...times.slice(1).map((time, index) => time - times[index])), frames: times.length - 2 };
     }, `${this.tile(name)} video`);
   }
