@@ -10,27 +10,46 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use weir::load::drive;
 use weir::load::http::Http;
+use weir::load::layout::Layout;
 use weir::load::plan::Plan;
 use weir::load::report::Sample;
+use weir::load::scenario::{Camera, Scenario};
 use weir::load::server::Meter;
 use weir::rtp::Kind;
 
 use super::support::weir::{Weir, binary};
 use super::{Options, Shape, plan, shapes};
 
-/// What a server bears that is so slow.
-const SMALL: [&str; 6] = ["talk-10", "talk-100", "show-10", "show-50", "show-100", "call-20"];
+/// What a server bears that is so slow, beside those of [`more`].
+const SMALL: [&str; 3] = ["talk-10", "talk-100", "show-10"];
 /// What comes with the joins is over by then: keyframes, and the search for the rate of a path.
 const SETTLE: Duration = Duration::from_secs(10);
 /// Joins per second.
 const RAMP: f64 = 4.0;
 const HEAD: &str = "shape          members  out pkt/s  instr/pkt  lost voice/picture    p99 ms";
 
+fn more() -> [Shape; 2] {
+    let rooms = Scenario { rooms: 5, members: 4, camera: Camera::Lines(180), ..Scenario::default() };
+    let show = Scenario {
+        publishers: 1,
+        subscribers: 25,
+        camera: Camera::Lines(360),
+        simulcast: false,
+        layouts: vec![Layout::All],
+        ..Scenario::default()
+    };
+    [
+        Shape { name: "show-25", what: "360p and a voice for 25", scenario: show, ramp: RAMP },
+        Shape { name: "rooms-5", what: "5 rooms of 4", scenario: rooms, ramp: RAMP },
+    ]
+}
+
 pub(super) fn print(runtime: &Runtime, options: &Options) {
     println!("{HEAD}");
-    let wanted = |shape: &Shape| options.wants(shape.name) && (!options.only.is_empty() || SMALL.contains(&shape.name));
-    for shape in shapes().iter().filter(|shape| wanted(shape)) {
-        match runtime.block_on(visit(options, shape)) {
+    let named = |shape: &Shape| !options.only.is_empty() || SMALL.contains(&shape.name);
+    let all = shapes().into_iter().filter(named).chain(more());
+    for shape in all.filter(|shape| options.wants(shape.name)) {
+        match runtime.block_on(visit(options, &shape)) {
             Ok(row) => println!("{row}"),
             Err(why) => println!("{:<12} failed: {why}", shape.name),
         }
