@@ -43,6 +43,7 @@ describe("a third in a call of two", { timeout: 600_000 }, () => {
   const sees = (one, ...names) => Promise.all(names.map((name) => one.watches(name)));
   /** @param {Caller} one @param {string} state */
   const told = (one, state) => one.until(`Cleo: ${state}`, (state) => [...globalThis.testCall.invited.values()].some((invitation) => invitation.state === state), state);
+  const later = () => new Promise((done) => setTimeout(done, 5_500));
   /** Cleo's devices open when the test says so. */
   const slowly = () =>
     cleo.page.evaluate(() => {
@@ -58,19 +59,21 @@ describe("a third in a call of two", { timeout: 600_000 }, () => {
 
   test("who declined, and who came and went, is rung when asked again", async () => {
     await cleo.answers("decline");
-    for (let n = 0; n < 2; n += 1) {
-      await adds(ada, "Cleo");
-      await told(ada, "declined");
-      await cleo.call("ended", "declined");
-      await ada.page.evaluate(() => globalThis.testCall.invited.clear());
-    }
+    await adds(ada, "Cleo");
+    await told(ada, "declined");
+    await cleo.call("ended", "declined");
+    // At once it is the same ring, come late.
     await cleo.answers("accept");
+    await ada.page.evaluate(() => globalThis.testCall.invited.clear());
+    await adds(ada, "Cleo");
+    await told(ada, "declined");
+    await later();
     await adds(ada, "Cleo");
     await sees(cleo, "Ada", "Ben");
     await cleo.does("hangUp");
     for (const one of [ada, ben]) await one.until("two", () => globalThis.testCall.parties.length === 1);
-    // A word that came late would be one to come along: who has only just left is not asked back at once.
-    await new Promise((done) => setTimeout(done, 5_500));
+    // And the word to come along.
+    await later();
     await adds(ada, "Cleo");
     await Promise.all([sees(cleo, "Ada", "Ben"), sees(ada, "Cleo"), sees(ben, "Cleo")]);
   });
@@ -116,6 +119,19 @@ describe("a third in a call of two", { timeout: 600_000 }, () => {
     await opens();
     await Promise.all([sees(ada, "Cleo"), sees(cleo, "Ada")]);
     await ada.goes("room");
+  });
+
+  test("who has accepted and thinks better of it is not waited for", async () => {
+    await slowly();
+    await adds(ada, "Cleo");
+    await cleo.call("ringing");
+    await accepts(cleo);
+    await ada.until("she comes", () => globalThis.testCall.invited.size === 0);
+    await cleo.does("hangUp");
+    await cleo.call("ended", "hung_up");
+    await Promise.all([ada.goes("room"), ben.goes("room")]);
+    await ben.does("hangUp");
+    await ada.call("ended", "hung_up");
   });
 
   test("a device that opens when the call has moved already is seen all the same", async () => {
@@ -166,6 +182,36 @@ describe("a third in a call of two", { timeout: 600_000 }, () => {
     await ben.until("the words", () => globalThis.testCall.chat.some(({ text }) => text === "Still there?"));
     await Promise.all([sees(ada, "Ben"), sees(ben, "Ada")]);
     assert.equal(await ada.page.evaluate(() => globalThis.testFewest), 1, "he was never out of it");
+  });
+
+  test("who moves to another edge is in it once, and hears each word once", async () => {
+    await ada.does("toRoom");
+    await Promise.all([ada.goes("room"), ben.goes("room")]);
+    await ada.until("only the room", async () => (await globalThis.testCall.stats()).reports === null);
+    await ada.page.evaluate(() => {
+      globalThis.testMost = globalThis.testFewest = 1;
+      globalThis.testTwice = 0;
+      setInterval(() => {
+        const { parties } = globalThis.testCall;
+        const { members } = globalThis.weirRoom;
+        globalThis.testMost = Math.max(globalThis.testMost, parties.length);
+        globalThis.testFewest = Math.min(globalThis.testFewest, parties.length);
+        if ([...members.values()].filter(({ name }) => name === "Ben").length < 2) return;
+        globalThis.testTwice += 1;
+        if (globalThis.testTwice === 1) void globalThis.testCall.sendChat("Which of you?");
+      }, 5);
+    });
+    const before = await ben.page.evaluate(() => globalThis.weirRoom.edge.id);
+    await callers.drain(1);
+    await ben.until("another edge", (before) => globalThis.weirRoom.state === "connected" && globalThis.weirRoom.edge.id !== before, before);
+    await sees(ada, "Ben");
+    await ada.until("he is there once", () => [...globalThis.weirRoom.members.values()].filter(({ name }) => name === "Ben").length === 1);
+    await ben.until("the words", () => globalThis.testCall.chat.length > 0);
+    const seen = await ada.page.evaluate(() => [globalThis.testMost, globalThis.testFewest, globalThis.testTwice > 0]);
+    assert.deepEqual(seen, [1, 1, true]);
+    assert.equal(await ben.page.evaluate(() => globalThis.testCall.chat.length), 1);
+    await ada.does("hangUp");
+    await ben.call("ended", "hung_up");
   });
 
   test("words reach the one who came and the one who did not come along", async () => {

@@ -36,7 +36,7 @@ export function ChatPanel({ room, unsent, to, onTo, onSend, onRetry }) {
   const { local, members } = room;
   // Whose session was made anew is the same person; who is gone is nobody else, and least of all everybody.
   const recipient = [...members.values()].findLast(({ identity }) => identity === to);
-  const name = useRef("");
+  const name = useRef("That person");
   if (recipient) name.current = recipient.name || "Guest";
   const gone = to !== null && !recipient;
 

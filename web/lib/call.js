@@ -25,7 +25,7 @@ const BACK_WITHIN = 6_000;
 /** The other browser has closed the connection: the reason comes over the server, or never. */
 const GONE_AFTER = 3_000;
 /** Who is being made anew is not found for a moment: when they are looked for again. */
-const AGAIN_AFTER = 500;
+const AGAIN_AFTER = 1_500;
 
 /** @implements {api.Call} */
 export class Call extends EventTarget {
@@ -104,7 +104,8 @@ export class Call extends EventTarget {
       sends: this.#sends,
       views: this.#views,
       over,
-      ask: () => void this.#say({ t: "call", to: this.pid, call: this.id, media, room: true }).catch(() => {}),
+      // Said late it would be a ring.
+      ask: () => void this.#say({ t: "call", to: this.pid, call: this.id, media, room: true }, { resend: false }).catch(() => {}),
       onThrough: () => this.state === "connecting" && this.#enter("connected"),
       onLetGo: () => this.#letGo(),
       onFailed: () => this.end("failed", true),
@@ -240,16 +241,18 @@ export class Call extends EventTarget {
 
   /** @param {string} from @param {import("../weir-protocol.js").CallEnd} why */
   endedBy(from, why) {
-    if (this.#isOther(from)) this.#without(this.pid, why);
-    else if (this.#move.members.some(({ pid }) => pid === from)) this.#without(from, why);
+    this.#invites.stops(from);
+    const identity = this.#move.who(from);
+    if (this.#isOther(from)) this.#without(this.identity, why);
+    else if (identity !== null) this.#without(identity, why);
   }
 
-  /** One of those in it has gone. @param {string} gone @param {api.CallEndReason} why */
+  /** One of those in it has gone. @param {string} gone Whose identity that is. @param {api.CallEndReason} why */
   #without(gone, why) {
     // Of several the others stay: in the room, or on their way there, or at the other end of the direct connection still.
-    const others = this.#move.members.some(({ pid }) => pid !== gone) || this.#invites.coming || (gone !== this.pid && this.#direct);
+    const others = this.#move.members.some(({ identity }) => identity !== gone) || this.#invites.coming || (gone !== this.identity && this.#direct);
     if (!others) this.end(why);
-    else if (gone === this.pid) this.#letGo();
+    else if (gone === this.identity) this.#letGo();
   }
 
   /** @param {Pick<import("../weir-protocol.js").PeerSignalFrom, "from" | "desc" | "cand">} signal */
@@ -300,8 +303,8 @@ export class Call extends EventTarget {
     if (this.#move.through && !this.#direct) return; // Who is left over is seen there.
     if (this.#direct?.connected && (reason === "replaced" || reason === "timed_out")) this.#sessionGone = true;
     else if (reason === "replaced" && this.state === "ringing" && this.outgoing) return; // Their new session is rung too.
-    else if (reason === "replaced") this.#backTimer ??= setTimeout(() => this.#without(this.pid, "left"), BACK_WITHIN);
-    else this.#without(pid, "left");
+    else if (reason === "replaced") this.#backTimer ??= setTimeout(() => this.#without(this.identity, "left"), BACK_WITHIN);
+    else this.#without(this.identity, "left");
   }
 
   /** The other one's client is still in the call. */
@@ -353,7 +356,7 @@ export class Call extends EventTarget {
   /** @param {RTCPeerConnectionState} state */
   #directState(state) {
     if (state === "connected" && this.state === "connecting") this.#enter("connected");
-    else if (state === "disconnected" && this.#sessionGone) this.#without(this.pid, "left");
+    else if (state === "disconnected" && this.#sessionGone) this.#without(this.identity, "left");
     this.#news.changed();
   }
 
@@ -507,9 +510,9 @@ export class Call extends EventTarget {
     this.#onEnd(this);
   }
 
-  /** @param {import("../weir-protocol.js").ClientMessage} body */
-  #say(body) {
-    return this.#host.request(body);
+  /** @param {import("../weir-protocol.js").ClientMessage} body @param {{ resend?: boolean }} [how] */
+  #say(body, how) {
+    return this.#host.request(body, how);
   }
 
   /** Whether what could not be said is said again: the session was made anew, which {@link renewed} is told of. @param {unknown} fault */

@@ -87,8 +87,17 @@ export class CallInvites {
   left(pid, reason) {
     // Their newer session is rung.
     if (reason === "replaced") return;
+    const identity = this.all.get(pid)?.identity ?? this.#coming.get(pid);
+    const stays = [...this.#setup.host.room.members.values()].find((member) => member.identity === identity && member.pid !== pid);
+    if (stays) return this.joined(stays);
     this.over(pid, "left");
     this.#came(pid);
+  }
+
+  /** Somebody says that they do not come, or not any more. @param {string} from */
+  stops(from) {
+    const identity = this.#setup.host.room.members.get(from)?.identity;
+    for (const [pid, who] of [...this.#coming]) if (pid === from || who === identity) this.#came(pid);
   }
 
   /** Somebody has accepted, and is not in it yet. */
@@ -103,12 +112,12 @@ export class CallInvites {
 
   /** What somebody who may have been rung answers. @param {string} pid @param {boolean} ok @param {api.CallEndReason | null} why @returns {boolean} whether they come */
   replied(pid, ok, why) {
-    const invitation = this.all.get(pid);
-    if (invitation?.state !== "ringing") return false;
-    if (!ok) this.over(pid, why ?? "declined");
+    const invitation = this.#ringing(pid);
+    if (!invitation) return false;
+    if (!ok) this.over(invitation.pid, why ?? "declined");
     else {
       const { identity } = invitation;
-      this.#coming.set(pid, identity);
+      this.#coming.set(invitation.pid, identity);
       this.#setup.later(COME_WITHIN, () => [...this.#coming].forEach(([pid, who]) => who === identity && this.#came(pid)));
       this.#drop(invitation);
     }
@@ -140,7 +149,13 @@ export class CallInvites {
 
   /** @param {string} pid */
   rings(pid) {
-    return this.all.get(pid)?.state === "ringing";
+    return this.#ringing(pid) !== undefined;
+  }
+
+  /** The ring of somebody, by whichever of their sessions: who moves to another edge has two. @param {string} pid */
+  #ringing(pid) {
+    const identity = this.all.get(pid)?.identity ?? this.#setup.host.room.members.get(pid)?.identity;
+    return [...this.all.values()].find((invitation) => invitation.state === "ringing" && (invitation.pid === pid || invitation.identity === identity));
   }
 
   /** @param {string} pid @param {import("../weir-protocol.js").CallEnd} why */

@@ -74,6 +74,12 @@ export class CallMove {
     return this.#inRoom?.members ?? [];
   }
 
+  /** Whose session that is, if they are in the call through the room. @param {string} pid */
+  who(pid) {
+    const identity = this.#setup.host.room.members.get(pid)?.identity;
+    return this.members.find((member) => member.identity === identity)?.identity ?? null;
+  }
+
   /** @param {string} identity @param {"camera" | "microphone"} source */
   track(identity, source) {
     return this.#inRoom?.track(identity, source) ?? null;
@@ -150,7 +156,7 @@ export class CallMove {
 
   /** Takes what the room's server sends once it flows, a voice and a picture each at its time. @param {InRoom} inRoom */
   async #swap(inRoom) {
-    const { direct, identity, over, views } = this.#setup;
+    const { direct, identity, over, views, awaits } = this.#setup;
     const start = Date.now();
     const connected = direct()?.connected === true;
     let pictureAt = 0;
@@ -164,7 +170,7 @@ export class CallMove {
       const theirs = direct();
       // Whoever was waited for is gone, and others are there.
       const others = !theirs && inRoom.members.length > 0;
-      if (!there && (late || others)) break;
+      if (!there && ((late && !awaits()) || others)) break;
       if (early.length === 0) early.push(...this.#reserve(inRoom));
       // Without a direct connection there is nothing to lose, and nothing said of what the other one sends.
       if ((!connected || !theirs) && there) this.#swapped = { audio: true, video: true };

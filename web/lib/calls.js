@@ -13,7 +13,7 @@ import { listen } from "./news.js";
  * What a call needs of its room.
  * @typedef {object} Host
  * @property {import("./room.js").Room} room
- * @property {(body: import("../weir-protocol.js").ClientMessage) => Promise<void>} request
+ * @property {(body: import("../weir-protocol.js").ClientMessage, how?: { resend?: boolean }) => Promise<void>} request
  * @property {() => RTCIceServer[]} iceServers
  * @property {() => import("./media.js").Media | null} media
  * @property {(element: HTMLMediaElement, track: string) => () => void} watch Reports a place on the page for a track that is not shown there yet.
@@ -24,10 +24,10 @@ import { listen } from "./news.js";
 
 /** Calls that are over: what was said about them may come late. */
 const OVER_MOST = 64;
-/** Who has left a call may be asked back into it. Until then it is the word that has all of them come along into the room, come late. */
+/** Who has left or declined a call may be asked back into it. Until then it is the same ring, or the word to come along, come late. */
 const BACK_AFTER = 5_000;
-/** Who did not come may be asked again at once. @type {ReadonlySet<api.CallEndReason | null>} */
-const NOT_COME = new Set(["declined", "timeout", "cancelled"]);
+/** Who was given up may be asked again at once. @type {ReadonlySet<api.CallEndReason | null>} */
+const GIVEN_UP = new Set(["timeout", "cancelled"]);
 
 /** @implements {api.Calls} */
 export class Calls extends EventTarget {
@@ -120,7 +120,7 @@ export class Calls extends EventTarget {
     if (!member) return;
     if (current?.id === id) return viaRoom ? current.rungBy(from) : current.rungAgain(member);
     const over = this.#over.get(id);
-    if (over && viaRoom && (NOT_COME.has(over.why) || Date.now() - over.at > BACK_AFTER)) this.#over.delete(id);
+    if (over && viaRoom && (GIVEN_UP.has(over.why) || Date.now() - over.at > BACK_AFTER)) this.#over.delete(id);
     // The answer was lost with a session of theirs.
     else if (over) return over.why === "declined" ? this.#refuse(from, id, "declined") : undefined;
     const able = this.#listens && room.local.grants.publish && room.local.grants.data;

@@ -117,12 +117,13 @@ export class CallSends {
   async #published(kind, track) {
     // Turned on while the call ended.
     if (this.#setup.over()) return track && this.#setup.room.unpublish(track);
+    const media = track?.media ?? null;
     if (track && !this.#setup.inRoom()) {
       // Turned on while the call went back: the device goes on.
       track.owned = false;
       this.#setup.room.unpublish(track).catch(() => {});
     }
-    this.tracks[kind] = track?.media ?? null;
+    this.tracks[kind] = media;
     await this.#setup.send(kind, this.tracks[kind]);
   }
 

@@ -53,7 +53,7 @@ export class CallTalk {
   /** @param {import("../weir-protocol.js").Chat} message Of the room's. */
   saidInRoom({ from, to, name, text }) {
     const { room, move } = this.#setup;
-    if (to === room.local.pid && from !== to && move().members.some(({ pid }) => pid === from)) this.said(name, text);
+    if (to === room.local.pid && from !== to && move().who(from) !== null) this.said(name, text);
   }
 
   get canSendFiles() {

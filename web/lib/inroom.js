@@ -37,7 +37,7 @@ export class InRoom {
     this.#onChange = onChange;
     const { room } = host;
     const look = () => this.#look();
-    this.#off = [room.on("memberjoined", look), room.on("memberleft", look), room.on("memberupdated", look), room.on("trackadded", look), room.on("trackremoved", look), room.on("trackmuted", look)];
+    this.#off = [room.on("memberjoined", look), room.on("memberleft", (left) => this.#gone(left)), room.on("memberupdated", look), room.on("trackadded", look), room.on("trackremoved", look), room.on("trackmuted", look)];
   }
 
   /** Publishes, and says so. @param {{ audio: MediaStreamTrack | null, video: MediaStreamTrack | null }} tracks @param {boolean} muted */
@@ -59,7 +59,8 @@ export class InRoom {
     const source = SOURCES[kind];
     const { sources } = room.local.grants;
     // From browser to browser everything may be sent; what the token does not grant stays there.
-    if (!this.#joined || room.local.track(source) || (sources && !sources.includes(source))) return;
+    const own = [...room.local.tracks.values()].some((track) => track.source === source && !this.#others.has(track.cid));
+    if (!this.#joined || own || (sources && !sources.includes(source))) return;
     await room.publish(media, { source, muted, owned: true });
   }
 
@@ -72,21 +73,38 @@ export class InRoom {
     this.#look();
   }
 
-  /** @returns {Member[]} */
+  /** Who else is in the call, each once: who moves to another edge is where they were until they are gone there. @returns {Member[]} */
   get members() {
+    /** @type {Map<string, Member>} */
+    const here = new Map();
+    for (const member of this.#present()) if (!here.has(member.identity)) here.set(member.identity, member);
+    return [...here.values()];
+  }
+
+  /** Every session of theirs. */
+  #present() {
     return [...this.#host.room.members.values()].filter((member) => member.attrs[IN_CALL] === this.#call || this.#awaits(member));
   }
 
   /** A newer session of somebody in the call says so in a moment. @param {Member} member */
   #awaits({ pid, identity }) {
     const before = this.#sessions.get(identity);
-    if (before === undefined || before === pid) return false;
+    // Who moves to another edge is there twice for a moment, and says so by the first.
+    if (before === undefined || before === pid || this.#host.room.members.has(before)) return false;
     let until = this.#awaited.get(pid);
     if (until === undefined) {
       this.#awaited.set(pid, (until = Date.now() + BACK_WITHIN));
       setTimeout(() => !this.#left && this.#look(), BACK_WITHIN + 1);
     }
     return Date.now() < until;
+  }
+
+  /** @param {import("../weir.js").RoomEvents["memberleft"]} left */
+  #gone({ member: { pid, identity }, reason }) {
+    const forget = () => this.#sessions.get(identity) === pid && this.#sessions.delete(identity);
+    if (reason === "replaced" || reason === "timed_out") setTimeout(forget, BACK_WITHIN);
+    else forget();
+    this.#look();
   }
 
   #keep() {
@@ -126,7 +144,7 @@ export class InRoom {
   #look() {
     const { room } = this.#host;
     this.#keep();
-    const here = this.members;
+    const here = this.#present();
     for (const id of this.#wanted) if (![...room.members.values()].some(({ tracks }) => tracks.has(id))) this.#wanted.delete(id);
     const tracks = this.#joined ? here.flatMap((member) => [...member.tracks.values()]).filter(({ id }) => !this.#wanted.has(id)) : [];
     for (const { id } of tracks) this.#wanted.add(id);

@@ -83,7 +83,7 @@ export class Room extends EventTarget {
     const { ringMs = 30_000, autoMove = true } = options.calls ?? {};
     this.calls = new Calls({
       room: this,
-      request: (body) => this.#signal.request(body),
+      request: (body, how) => this.#signal.request(body, how),
       iceServers: () => this.#iceServers,
       media: () => this.#media,
       watch: (element, track) => this.#view.watch(element, track, 0),

@@ -5,7 +5,7 @@ import { startServer } from "./server.mjs";
 
 export class Callers {
   #server;
-  /** @type {{ region: string, url: string }[]} */ #regions = [];
+  /** @type {{ region: string, node: string, url: string }[]} */ #regions = [];
   /** @type {Caller[]} */ #people = [];
 
   /** @param {string} name Of the logs. */
@@ -20,6 +20,14 @@ export class Callers {
     const one = new Caller(name, { url: this.#regions[region].url });
     this.#people.push(one);
     return one.open();
+  }
+
+  /** Whoever is at a region's node moves to another. @param {number} region */
+  async drain(region) {
+    const { node } = this.#regions[region];
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(`${this.#server.dashboard}/v1/admin/dev/node`, { method: "POST", headers, body: JSON.stringify({ node, action: "drain" }) });
+    if (!answer.ok) throw new Error(`${node} does not drain: ${answer.status}`);
   }
 
   async close() {
