@@ -102,7 +102,9 @@ export class InRoom {
   /** @param {import("../weir.js").RoomEvents["memberleft"]} left */
   #gone({ member: { pid, identity }, reason }) {
     const forget = () => this.#sessions.get(identity) === pid && this.#sessions.delete(identity);
-    if (reason === "replaced" || reason === "timed_out") setTimeout(forget, BACK_WITHIN);
+    // Who has moved leaves the edge before, and has still to say that they are in the call at the one after.
+    const elsewhere = [...this.#host.room.members.values()].some((member) => member.identity === identity);
+    if (elsewhere || reason === "replaced" || reason === "timed_out") setTimeout(forget, BACK_WITHIN);
     else forget();
     this.#look();
   }
